@@ -1,0 +1,1 @@
+"""The log: ordered, durable, replayable batches of accepted rows; manifest in the store, rows inline or in segments."""

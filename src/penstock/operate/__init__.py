@@ -1,0 +1,1 @@
+"""The writer and what it runs: sources, intake, pipelines, requests."""

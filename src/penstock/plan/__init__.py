@@ -1,0 +1,1 @@
+"""The planner: SELECT to partial, merge, recompute and finish, as typed syntax trees; what is refused, and why."""

@@ -1,0 +1,1 @@
+"""The project folder read into typed models; every error with file, line and column."""

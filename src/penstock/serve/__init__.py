@@ -1,0 +1,1 @@
+"""The HTTP application: endpoints, OpenAPI, health, metrics."""

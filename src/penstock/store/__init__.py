@@ -1,0 +1,1 @@
+"""PostgreSQL: schema and migrations, the private server, positions, tokens, applying changes."""
