@@ -67,7 +67,7 @@ class PenstockError(Exception):
         }
 
 
-class PenstockErrors(Exception):  # noqa: N818 (a group, like ExceptionGroup)
+class PenstockErrors(Exception):
     """Several errors found in one go, in the order of their places. Never empty."""
 
     def __init__(self, errors: Iterable[PenstockError]) -> None:

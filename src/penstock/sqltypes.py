@@ -31,7 +31,7 @@ _ARROW = {
 
 @dataclass(frozen=True)
 class SqlType:
-    """One type. `kind` is a key of the tables above or `decimal` (then 1 <= precision <= 38, 0 <= scale <= precision)."""
+    """One type. `kind` is a key of the tables above or `decimal` (1 <= precision <= 38, 0 <= scale <= precision)."""
 
     kind: str
     precision: int = 0

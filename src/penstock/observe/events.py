@@ -18,7 +18,7 @@ class Observation:
 
 @dataclass(frozen=True)
 class Step(Observation):
-    """The code passed a point whose crash-safety matters, e.g. `log.segment_written`; `of` is the source or pipeline."""
+    """The code passed a point whose crash-safety matters, e.g. `log.segment_written`; `of`: source or pipeline."""
 
     name: str
     of: str = ""

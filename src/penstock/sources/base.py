@@ -7,6 +7,7 @@ else: coercion to the contract's types, rules, duplicates and lateness are intak
 
 from __future__ import annotations
 
+import builtins
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -110,7 +111,7 @@ class Source(ABC):
 
     type: ClassVar[str]
     """The word after `type:`; the module's name."""
-    Config: ClassVar[type[SourceConfig]]
+    Config: ClassVar[builtins.type[SourceConfig]]
     first_round_may_resume: ClassVar[bool] = True
 
     def __init__(self, context: SourceContext) -> None:
@@ -144,7 +145,7 @@ class Source(ABC):
         """Says what holds rows back right now (`pid 4711 has an open transaction since ...`), '' = nothing."""
         return ""
 
-    def wait_for_change(self, seconds: float) -> None:
+    def wait_for_change(self, seconds: float) -> None:  # noqa: B027 (optional)
         """Waits until the source may have something new, at most `seconds`. The default returns at once: the runner
         sleeps by itself. Never the only way something new is noticed."""
 
