@@ -1,0 +1,11 @@
+/*
+description: Salesmen by total sales, each day, the hundred best
+indexes: [[salesman_id, date], [rank]]
+*/
+SELECT CAST(sold_at AS DATE) AS date, salesman_id, arg_max(salesman_name, (sold_at, invoice_id)) AS salesman_name,
+       CAST(sum(amount) AS DECIMAL(15,2)) AS total_sales, count(*) AS deals_closed,
+       CAST(avg(amount) AS DECIMAL(15,2)) AS avg_deal_size, count(DISTINCT city) AS cities_covered,
+       rank() OVER (PARTITION BY date ORDER BY total_sales DESC) AS rank
+FROM sales
+GROUP BY date, salesman_id
+QUALIFY rank <= 100
