@@ -168,3 +168,10 @@ class CorruptStore(StoreError):
 
     code = "PEN722"
     title = "the store's tables contradict each other"
+
+
+class NotUtf8(StoreError):
+    """The store's database has another encoding than UTF-8, which cannot hold every text."""
+
+    code = "PEN723"
+    title = "the store's database is not UTF-8"
