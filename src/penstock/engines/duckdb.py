@@ -1,0 +1,156 @@
+"""The embedded engine: a pipeline's state in DuckDB, added up chunk by chunk.
+
+A step reads the slices in chunks of about a million rows, aggregates each into scratch tables (partials) and merges
+those into the state; then it finishes the units that were touched, compares them with the copy of the result that the
+store has confirmed, and hands out what differs. All of it happens in one transaction that `confirm` commits and
+`rollback` takes back, so a failed or refused step leaves nothing.
+
+DuckDB's memory limit bounds the state's share; chunks bound what is held of the log.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import sqlglot
+from sqlglot import exp
+
+from penstock.engines.base import Changes, PipelineState
+from penstock.engines.duckdb_file import Room, Standing, StateFile
+from penstock.engines.duckdb_sql import Statements
+from penstock.engines.duckdb_step import StepRun
+from penstock.engines.errors import EngineResourceError
+from penstock.log.model import ORIGIN, STAMPS, ChainPoint, Slice
+from penstock.observe import emit
+from penstock.observe.events import StateRebuilt, Step
+from penstock.plan.model import Plan
+
+EventRange = tuple[datetime, datetime]
+"""Least and greatest event time, both included."""
+
+ReadLog = Callable[[ChainPoint | None, ChainPoint, EventRange | None], Iterable[Slice]]
+"""(after, up to, event times) -> slices of the plan's stream; batches outside the event times may be left out."""
+
+CHUNK_ROWS = 1 << 20
+"""Rows that one statement aggregates: enough to hide a statement's fixed cost, few enough to bound memory."""
+
+
+class DuckDBState(PipelineState):
+    """The kept state of one pipeline in one DuckDB file of `folder`.
+
+    `memory_limit` is DuckDB's (`256MB`), `threads` how many cores one statement may use. Raises StateBusyError when
+    another process holds the file; a file that cannot be trusted is made anew.
+    """
+
+    def __init__(
+        self, plan: Plan, folder: Path, read_log: ReadLog, memory_limit: str = "256MB", threads: int = 2
+    ) -> None:
+        self.plan = plan
+        self._read_log = read_log
+        self._sql = Statements(plan, event_time_of(plan))
+        self._file = StateFile(plan, self._sql, folder, Room(memory_limit, threads))
+        self._standing = self._file.standing()
+        self._next: Standing | None = None
+        self._rebuilt = (self._file.rebuilt, time.monotonic(), 0)
+
+    @property
+    def at(self) -> ChainPoint:
+        return self._standing.at
+
+    def advance(self, slices: Iterable[Slice], to: ChainPoint) -> Changes:
+        if self._next is not None:
+            msg = "advance before the last step was confirmed or rolled back"
+            raise RuntimeError(msg)
+        con = self._file.con
+        con.begin()
+        try:
+            return self._step(slices, to)
+        except duckdb.Error as error:
+            con.rollback()
+            raise self._explained(error) from error
+        except BaseException:
+            con.rollback()
+            raise
+
+    def confirm(self) -> None:
+        if self._next is None:
+            return
+        emit(Step("engine.before_confirm", self.plan.name))
+        self._file.con.commit()
+        emit(Step("engine.confirmed", self.plan.name))
+        self._standing, self._next = self._next, None
+        why, since, rows = self._rebuilt
+        if why:
+            emit(StateRebuilt(f"state of pipeline '{self.plan.name}'", why, rows, time.monotonic() - since))
+            self._rebuilt = ("", since, 0)
+
+    def rollback(self) -> None:
+        if self._next is not None:
+            self._file.con.rollback()
+            self._next = None
+
+    def reset(self) -> None:
+        self.rollback()
+        self._file.erase()
+        self._standing = Standing()
+
+    def close(self) -> None:
+        if self._next is not None:
+            self.rollback()
+        self._file.close()
+
+    # ---- a step --------------------------------------------------------------------------------------------------
+
+    def _step(self, slices: Iterable[Slice], to: ChainPoint) -> Changes:
+        step = StepRun(self._file.con, self._sql, "disk")
+        watermark = self._standing.watermark
+        for chunk in chunks(slices):
+            watermark = chunk.watermark or watermark
+            step.take(chunk.table)
+        upserts, deletes, windows = step.finish(first=self._standing.at == ORIGIN)
+        aside = self._standing.set_aside + step.late_set_aside
+        self._next = Standing(to, watermark, aside)
+        self._file.stand(self._next)
+        self._rebuilt = (self._rebuilt[0], self._rebuilt[1], self._rebuilt[2] + step.rows_in)
+        return Changes(
+            upserts, deletes, windows, at=to, watermark=watermark, late_set_aside=aside, rows_in=step.rows_in
+        )
+
+    def _explained(self, error: duckdb.Error) -> EngineResourceError:
+        return EngineResourceError(f"pipeline '{self.plan.name}': {error}")
+
+
+class Chunk:
+    """Rows of several slices, and the stream's watermark at the last."""
+
+    def __init__(self, slices: list[Slice]) -> None:
+        self.table = pa.concat_tables([s.table for s in slices], promote_options="default")
+        marks = [s.entry.stream_watermark for s in slices if s.entry.stream_watermark]
+        self.watermark = max(marks) if marks else None
+
+
+def chunks(slices: Iterable[Slice], rows: int = CHUNK_ROWS) -> Iterator[Chunk]:
+    """Yields the slices in groups of at least `rows` rows, the last one excepted."""
+    gathered: list[Slice] = []
+    count = 0
+    for one in slices:
+        gathered.append(one)
+        count += one.table.num_rows
+        if count >= rows:
+            yield Chunk(gathered)
+            gathered, count = [], 0
+    if gathered:
+        yield Chunk(gathered)
+
+
+def event_time_of(plan: Plan) -> str | None:
+    """Returns the stream's column that the window's end is computed from, None when it is not exactly one."""
+    if plan.window is None:
+        return None
+    found = {c.name for c in sqlglot.parse_one(plan.window.end, dialect="duckdb").find_all(exp.Column)} - {*STAMPS}
+    return found.pop() if len(found) == 1 else None

@@ -1,0 +1,75 @@
+"""The embedded engine's state: what it yields, what it survives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from penstock.engines.duckdb import DuckDBState
+from penstock.plan.model import Plan
+from tests.engines.hand import ALL, Answer, MemoryLog, at, top_sales_by_city, top_salesmen, whole
+
+Row = dict[str, object]
+
+
+def sale(n: int, day: int, city: str | None, amount: str | None, salesman: str | None = "s1", **stamps: object) -> Row:
+    row: Row = {"sale_id": f"sale-{n}", "sold_at": at(day), "amount": amount and Decimal(amount), "city": city}
+    return row | {"salesman_id": salesman, "salesman_name": f"name {n}"} | stamps
+
+
+def open_state(plan: Plan, folder: Path, log: MemoryLog) -> DuckDBState:
+    return DuckDBState(plan, folder, log.read, "256MB", 1)
+
+
+def random_rows(rng: np.random.Generator, count: int, first: int, days: int = 4) -> list[Row]:
+    rows = []
+    for i in range(count):
+        row = sale(
+            first + i,
+            1,
+            None if rng.random() < 0.1 else f"c{rng.integers(4)}",
+            None if rng.random() < 0.1 else f"{rng.integers(0, 1000) / 100:.2f}",
+            None if rng.random() < 0.1 else f"s{rng.integers(5)}",
+        )
+        rows.append(row | {"sold_at": at(1, float(rng.random() * 24 * days))})
+    return rows
+
+
+@pytest.mark.parametrize("make", ALL)
+@pytest.mark.parametrize("seed", range(3))
+def test_any_slicing_of_an_append_log_gives_the_whole_select(
+    make: Callable[[], Plan], seed: int, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(seed)
+    plan, log = make(), MemoryLog()
+    answer, state = Answer(plan), open_state(plan, tmp_path, log)
+    for step in range(6):
+        for _ in range(int(rng.integers(1, 3))):
+            watermark = at(step - 1) if step > 2 else None
+            late = {"_watermark": watermark - timedelta(days=int(rng.integers(3)))} if watermark else {}
+            log.append([r | late for r in random_rows(rng, int(rng.integers(0, 30)), 1000 * len(log.slices))])
+        answer.apply(state.advance(log.read(state.at, log.end), log.end))
+        state.confirm()
+        assert answer.sorted() == whole(plan, log.slices)
+    state.close()
+
+
+def test_two_batches(tmp_path: Path) -> None:
+    for plan in (top_sales_by_city(), top_salesmen()):
+        log, answer = MemoryLog(), Answer(plan)
+        state = open_state(plan, tmp_path, log)
+        for batch in (
+            [sale(1, 1, "Ulm", "2.50"), sale(2, 1, None, "1")],
+            [sale(3, 2, "Ulm", "3"), sale(4, 1, "Ulm", "9")],
+        ):
+            slice_ = log.append(batch)
+            answer.apply(state.advance([slice_], log.end))
+            state.confirm()
+            assert answer.sorted() == whole(plan, log.slices)
+        assert state.at == log.end
+        state.close()
