@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 from penstock.engines.duckdb import DuckDBState
 from penstock.plan.model import Plan
-from tests.engines.hand import ALL, Answer, MemoryLog, at, top_sales_by_city, top_salesmen, whole
+from tests.engines.hand import ALL, SALES, Answer, MemoryLog, at, top_sales_by_city, top_salesmen, whole
 
 Row = dict[str, object]
 
@@ -73,3 +74,46 @@ def test_two_batches(tmp_path: Path) -> None:
             assert answer.sorted() == whole(plan, log.slices)
         assert state.at == log.end
         state.close()
+
+
+def takings(rng: np.random.Generator, log: MemoryLog, count: int) -> list[Row]:
+    """Rows that take back rows which count now, with the stamp of the row taken back; some come with a new row."""
+    names = [*SALES.names, "_watermark"]
+    net: dict[tuple[object, ...], int] = {}
+    for one in log.slices:
+        for row in one.table.to_pylist():
+            content = tuple(row[n] for n in names)
+            net[content] = net.get(content, 0) + row["_weight"]
+    standing = sorted((c for c, n in net.items() if n > 0), key=repr)
+    out: list[Row] = []
+    for i in rng.permutation(len(standing))[:count]:
+        row = dict(zip(names, standing[i], strict=True))
+        out.append(row | {"_weight": -1})
+        if rng.random() < 0.5:
+            out.append(row | {"amount": Decimal(int(rng.integers(1000))) / 100, "_weight": 1})
+        if rng.random() < 0.2:
+            out.append(row | {"_weight": 0})
+    return out
+
+
+@pytest.mark.parametrize("make", ALL)
+@pytest.mark.parametrize("late", ["restate", "set_aside"])
+@pytest.mark.parametrize("seed", range(4))
+def test_rows_taken_back_leave_no_trace(make: Callable[[], Plan], late: str, seed: int, tmp_path: Path) -> None:
+    rng = np.random.default_rng(100 + seed)
+    plan, log = replace(make(), late=late), MemoryLog()
+    answer, state = Answer(plan), open_state(plan, tmp_path, log)
+    for step in range(7):
+        for _ in range(int(rng.integers(1, 3))):
+            rows = random_rows(rng, int(rng.integers(0, 12)), 1000 * len(log.slices))
+            marks = [None, at(step - 1, 0), at(step - 2, 0)]
+            rows = [r | {"_watermark": marks[int(rng.integers(3))]} for r in rows]
+            log.append([*rows, *takings(rng, log, int(rng.integers(0, 12)))])
+        answer.apply(state.advance(log.read(state.at, log.end), log.end))
+        if rng.random() < 0.3:
+            state.confirm()
+            state.close()
+            state = open_state(plan, tmp_path, log)
+        state.confirm()
+        assert answer.sorted() == whole(plan, log.slices)
+    state.close()

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime
 from pathlib import Path
 
 import duckdb
@@ -23,15 +22,12 @@ from sqlglot import exp
 from penstock.engines.base import Changes, PipelineState
 from penstock.engines.duckdb_file import Room, Standing, StateFile
 from penstock.engines.duckdb_sql import Statements
-from penstock.engines.duckdb_step import StepRun
+from penstock.engines.duckdb_step import EventRange, StepRun
 from penstock.engines.errors import EngineResourceError
 from penstock.log.model import ORIGIN, STAMPS, ChainPoint, Slice
 from penstock.observe import emit
 from penstock.observe.events import StateRebuilt, Step
 from penstock.plan.model import Plan
-
-EventRange = tuple[datetime, datetime]
-"""Least and greatest event time, both included."""
 
 ReadLog = Callable[[ChainPoint | None, ChainPoint, EventRange | None], Iterable[Slice]]
 """(after, up to, event times) -> slices of the plan's stream; batches outside the event times may be left out."""
@@ -112,7 +108,7 @@ class DuckDBState(PipelineState):
         for chunk in chunks(slices):
             watermark = chunk.watermark or watermark
             step.take(chunk.table)
-        upserts, deletes, windows = step.finish(first=self._standing.at == ORIGIN)
+        upserts, deletes, windows = step.finish(lambda times: self._rows_up_to(to, times), first=self.at == ORIGIN)
         aside = self._standing.set_aside + step.late_set_aside
         self._next = Standing(to, watermark, aside)
         self._file.stand(self._next)
@@ -120,6 +116,9 @@ class DuckDBState(PipelineState):
         return Changes(
             upserts, deletes, windows, at=to, watermark=watermark, late_set_aside=aside, rows_in=step.rows_in
         )
+
+    def _rows_up_to(self, to: ChainPoint, times: EventRange | None) -> Iterator[pa.Table]:
+        return (chunk.table for chunk in chunks(self._read_log(None, to, times)))
 
     def _explained(self, error: duckdb.Error) -> EngineResourceError:
         return EngineResourceError(f"pipeline '{self.plan.name}': {error}")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import duckdb
 
-from penstock.engines.duckdb_sql import Statements
+from penstock.engines.duckdb_sql import Statements, instant
 from penstock.engines.errors import StateBusyError
 from penstock.log.model import ORIGIN, ChainPoint, Position
 from penstock.observe import emit
@@ -66,8 +66,8 @@ def sweep(folder: Path, keep: Iterable[Plan]) -> list[Path]:
 
 def time_zones(con: duckdb.DuckDBPyConnection) -> str:
     """Returns the version of the time-zone data that DuckDB computes days with: it is part of its ICU extension."""
-    row = con.execute("SELECT extension_version FROM duckdb_extensions() WHERE extension_name = 'icu'").fetchone()
-    return f"duckdb {duckdb.__version__} icu {row[0] if row else 'none'}"
+    rows = con.execute("SELECT extension_version FROM duckdb_extensions() WHERE extension_name = 'icu'").fetchall()
+    return f"duckdb {duckdb.__version__} icu {rows[0][0] if rows else 'none'}"
 
 
 class StateFile:
@@ -119,17 +119,17 @@ class StateFile:
     def _distrust(self) -> str:
         """Returns why the attached file is not this plan's state, '' when it is."""
         try:
-            row = self.con.execute("SELECT format, fingerprint, timezones FROM disk.meta").fetchone()
+            rows = self.con.execute("SELECT format, fingerprint, timezones FROM disk.meta").fetchall()
             for table in self.statements.table_names:
                 self.con.execute(f"SELECT * FROM disk.{table} LIMIT 0")
         except duckdb.Error as error:
             return f"the file is not a pipeline's state: {_first_line(error)}"
-        if row is None:
+        if len(rows) != 1:
             return "the file does not say what it is"
         return next(
             (
                 f"the file has {what} '{found}', needed is '{needed}'"
-                for what, found, needed in zip(_IDENTITY, row, self._identity(), strict=True)
+                for what, found, needed in zip(_IDENTITY, rows[0], self._identity(), strict=True)
                 if found != needed
             ),
             "",
@@ -163,9 +163,8 @@ class StateFile:
 
     def standing(self) -> Standing:
         """Returns what the file stands for."""
-        row = self.con.execute("SELECT pos, batch, watermark, set_aside FROM disk.meta").fetchone()
-        assert row
-        return Standing(ChainPoint(Position(row[0]), row[1]), row[2], row[3])
+        row = self.con.execute("SELECT pos, batch, epoch_us(watermark), set_aside FROM disk.meta").fetchall()[0]
+        return Standing(ChainPoint(Position(row[0]), row[1]), None if row[2] is None else instant(row[2]), row[3])
 
     def stand(self, standing: Standing) -> None:
         """Writes what the file stands for, within the caller's transaction."""

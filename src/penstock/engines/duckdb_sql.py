@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 
 from penstock.plan.model import Distinct, Extreme, Group, Plan
@@ -25,9 +26,17 @@ EVENT_LOW, EVENT_HIGH = "_et0", "_et1"
 """Columns of `p` and `w`: the least and greatest event time of a window's rows."""
 
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
 def quote(name: str) -> str:
     """Returns `name` as a quoted identifier."""
     return '"' + name.replace('"', '""') + '"'
+
+
+def instant(microseconds: int) -> datetime:
+    """Returns the UTC instant that DuckDB's `epoch_us` gives as a number (its own datetimes would need pytz)."""
+    return _EPOCH + timedelta(microseconds=microseconds)
 
 
 def same(left: str, right: str, columns: Iterable[str]) -> str:
@@ -143,7 +152,7 @@ class Statements:
         if self.event_time:
             column = quote(self.event_time)
             measures += [f"min({column}) AS {EVENT_LOW}", f"max({column}) AS {EVENT_HIGH}"]
-        measures += [f"{'bool_or(_weight < 0)' if mode.weighted else 'false'} AS taken"]
+        measures += [f"{_taken(e, mode)} AS {quote(taken_name(e))}" for e in self.steps.extremes]
         keys = [f"{g.sql} AS {quote(g.name)}" for g in self.steps.groups]
         return f"SELECT {listed(keys + measures)} FROM {relation}{self.counting(mode)}{_grouped(len(keys))}"
 
@@ -290,6 +299,54 @@ class Statements:
             text = "(win AT TIME ZONE 'UTC')::VARCHAR || '+00'"
         return f"SELECT {text} AS window_start, ends AS window_end, restated, set_aside FROM nw ORDER BY win"
 
+    # ---- recompute: extremes that were taken back ----------------------------------------------------------------
+
+    def stale(self) -> str:
+        """Returns the SELECT of the groups whose extreme may have been taken back, from `p` and `m`."""
+        keys = listed(map(quote, self.groups))
+        names = [(e, quote(taken_name(e))) for e in self.steps.extremes]
+        taken = listed(f"{_picker(e)}({t}) AS {t}" for e, t in names)
+        gone = f"SELECT {keys + ', ' if keys else ''}{taken} FROM p{_grouped(len(self.groups))}"
+        beaten = [
+            f"(t.{t} IS NOT NULL AND NOT coalesce(t.{t} {'<' if _picker(e) == 'max' else '>'} m.{quote(e.name)}, false))"
+            for e, t in names
+        ]
+        own = listed(f"m.{quote(g)}" for g in self.groups) or "1 AS whole"
+        return f"SELECT {own} FROM ({gone}) AS t JOIN m ON ({same('t', 'm', self.groups)}) WHERE {' OR '.join(beaten)}"
+
+    def stale_times(self, schema: str) -> str:
+        """Returns the SELECT of the least and greatest event time of the windows of `stale`, in µs."""
+        assert self.window_group
+        name = quote(self.window_group.name)
+        return (
+            f"SELECT epoch_us(min({EVENT_LOW})), epoch_us(max({EVENT_HIGH})) FROM {schema}.w AS w "
+            f"SEMI JOIN stale ON (w.win IS NOT DISTINCT FROM stale.{name})"
+        )
+
+    def candidates(self, extreme: Extreme, mode: Mode) -> str:
+        """Returns the SELECT of an extreme's values in `chunk`, net, of the groups of `stale`: groups, x, c."""
+        keys = [f"{g.sql} AS {quote(g.name)}" for g in self.steps.groups]
+        rows = f"SELECT {listed([*keys, f'{_packed(extreme)} AS x', '_weight'])} FROM chunk"
+        rows += self.counting(mode, *_takes_part(extreme))
+        groups = listed([*(f"q.{quote(g)}" for g in self.groups), "q.x"])
+        joined = f"SELECT {groups}, sum(_weight)::BIGINT AS c FROM ({rows}) AS q"
+        return f"{joined} SEMI JOIN stale ON ({same('q', 'stale', self.groups)}) GROUP BY ALL"
+
+    def recomputed(self, schema: str) -> str:
+        """Returns the SELECT of the groups of `stale` with their extremes taken from the `x_` tables."""
+        fresh = {e.name: quote("x_" + e.name) for e in self.steps.extremes}
+        columns = [f"s.{quote(g)}" for g in self.groups]
+        columns += [f"{fresh[n]}.x AS {quote(n)}" if n in fresh else f"s.{quote(n)}" for n, _, _ in self.measures]
+        keys = listed(map(quote, self.groups))
+        joins = ""
+        for e in self.steps.extremes:
+            table = fresh[e.name]
+            net = f"SELECT {keys + ', ' if keys else ''}x FROM {table} GROUP BY ALL HAVING sum(c) > 0"
+            best = f"SELECT {keys + ', ' if keys else ''}{_picker(e)}(x) AS x FROM ({net}){_grouped(len(self.groups))}"
+            joins += f" LEFT JOIN ({best}) AS {table} ON ({same('s', table, self.groups)})"
+        groups = f"{schema}.s AS s SEMI JOIN stale ON ({same('s', 'stale', self.groups)})"
+        return f"SELECT {listed(columns)} FROM (SELECT s.* FROM {groups}) AS s{joins}"
+
     # ---- finish: touched units into changes ----------------------------------------------------------------------
 
     def units(self) -> str:
@@ -362,12 +419,31 @@ def _summed(sql: str, type_: str, mode: Mode) -> str:
     return f"coalesce(sum({sql}), 0)::{type_}"
 
 
+def taken_name(extreme: Extreme) -> str:
+    """Returns the column of `p` that holds the extreme of the rows taken back."""
+    return "t_" + extreme.name
+
+
 def _extreme(extreme: Extreme, mode: Mode) -> str:
+    known = [*_takes_part(extreme), *(["_weight > 0"] if mode.weighted else [])]
+    return f"{_picker(extreme)}({_packed(extreme)}) FILTER (WHERE {' AND '.join(known)})"
+
+
+def _taken(extreme: Extreme, mode: Mode) -> str:
+    if not mode.weighted:
+        return f"NULL::{_extreme_type(extreme)}"
+    known = " AND ".join([*_takes_part(extreme), "_weight < 0"])
+    return f"{_picker(extreme)}({_packed(extreme)}) FILTER (WHERE {known})"
+
+
+def _takes_part(extreme: Extreme) -> list[str]:
     known = [f"({sql}) IS NOT NULL" for sql, _ in extreme.order] or [f"({extreme.sql}) IS NOT NULL"]
     if extreme.order and "null" not in extreme.kind:
         known.append(f"({extreme.sql}) IS NOT NULL")
     known += [f"({extreme.filter})"] if extreme.filter else []
-    known += ["_weight > 0"] if mode.weighted else []
+    return known
+
+
+def _packed(extreme: Extreme) -> str:
     order = [f"o{i} := {sql}" for i, (sql, _) in enumerate(extreme.order)]
-    packed = f"struct_pack({listed([*order, f'v := {extreme.sql}'])})" if order else extreme.sql
-    return f"{_picker(extreme)}({packed}) FILTER (WHERE {' AND '.join(known)})"
+    return f"struct_pack({listed([*order, f'v := {extreme.sql}'])})" if order else f"({extreme.sql})"

@@ -6,11 +6,20 @@ anew by each step.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from typing import Any
+
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from penstock.engines.duckdb_sql import Mode, Statements, quote
+from penstock.engines.duckdb_sql import Mode, Statements, instant, quote
+
+EventRange = tuple[datetime, datetime]
+"""Least and greatest event time, both included."""
+
+Reread = Callable[[EventRange | None], Iterable[pa.Table]]
 
 MERGE_ROWS = 4 << 20
 """Partial rows that are gathered before they are merged into the state."""
@@ -35,6 +44,8 @@ class StepRun:
         self._partials = 0
         self._made: set[str] = set()
         self._merges = 0
+        self._weighted = False
+        self._stale = 0
         self._low: str | None = None
         self._high: str | None = None
 
@@ -63,6 +74,7 @@ class StepRun:
         return Mode(weighted, late)
 
     def _aggregate(self, mode: Mode) -> None:
+        self._weighted = self._weighted or mode.weighted
         self._partials += self._put("p", self.sql.partial(mode))
         for d in self.sql.steps.distincts:
             self._partials += self._put(quote("dp_" + d.name), self.sql.partial_distinct(d, mode))
@@ -77,12 +89,13 @@ class StepRun:
         """Makes scratch table `table` from `select`, or adds to what this step has put there; returns rows added."""
         verb = f"INSERT INTO temp.{table}" if table in self._made else f"CREATE OR REPLACE TEMP TABLE {table} AS"
         self._made.add(table)
-        row = self.con.execute(f"{verb} {select}").fetchone()
-        return int(row[0]) if row else 0
+        return int(str(self._row(f"{verb} {select}")[0]))
 
     def _value(self, query: str) -> object:
-        row = self.con.execute(query).fetchone()
-        return row[0] if row else None
+        return self._row(query)[0]
+
+    def _row(self, query: str) -> tuple[Any, ...]:
+        return tuple(self.con.execute(query).fetchall()[0])
 
     # ---- merge ---------------------------------------------------------------------------------------------------
 
@@ -97,11 +110,17 @@ class StepRun:
         self._merge_distincts()
         self._made.discard("m")
         self._put("m", self.sql.merged(self.schema, self._within("s")))
+        self._note_stale()
         for statement in self.sql.store_merged(self.schema, self._within("s")):
             self.con.execute(statement)
         self._made -= {"p", "m"}
         self._partials = 0
         self._merges += 1
+
+    def _note_stale(self) -> None:
+        if self._weighted and self.sql.steps.extremes:
+            self._stale += self._put("stale", self.sql.stale())
+        self._weighted = False
 
     def _merge_distincts(self) -> None:
         for d in self.sql.steps.distincts:
@@ -112,18 +131,48 @@ class StepRun:
 
     def _bound(self, relation: str) -> None:
         query = self.sql.bounds(relation)
-        row = self.con.execute(query).fetchone() if query else None
-        self._low, self._high = row if row else (None, None)
+        self._low, self._high = self._row(query) if query else (None, None)
 
     def _within(self, alias: str) -> str:
         return self.sql.state_within(alias, self._low, self._high)
 
+    # ---- recompute -----------------------------------------------------------------------------------------------
+
+    def _recompute(self, reread: Reread) -> None:
+        """Takes the extremes of stale groups from the rows of the log that count: those not taken back since."""
+        self._made.discard("stale_groups")
+        self._put("stale_groups", "SELECT DISTINCT * FROM stale")
+        self._made.discard("stale")
+        self._put("stale", "SELECT * FROM stale_groups")
+        times = None
+        if self.sql.window_group and self.sql.event_time:
+            low, high = self._row(self.sql.stale_times(self.schema))
+            times = (instant(low), instant(high)) if low is not None else None
+        mode = Mode(weighted=True, late=self.sql.plan.window is not None)
+        for table in reread(times):
+            self.con.register("chunk", table)
+            try:
+                for e in self.sql.steps.extremes:
+                    self._put(quote("x_" + e.name), self.sql.candidates(e, mode))
+            finally:
+                self.con.unregister("chunk")
+        self._made.discard("m")
+        self._put("m", self.sql.recomputed(self.schema))
+        for statement in self.sql.store_merged(self.schema, "true"):
+            self.con.execute(statement)
+
     # ---- finish --------------------------------------------------------------------------------------------------
 
-    def finish(self, *, first: bool) -> tuple[pa.Table, pa.Table, pa.Table]:
-        """Merges what is left; returns upserts, deletes and windows. `first`: the state has confirmed nothing yet."""
+    def finish(self, reread: Reread, *, first: bool) -> tuple[pa.Table, pa.Table, pa.Table]:
+        """Merges what is left; returns upserts, deletes and windows.
+
+        `reread` yields all rows of the log up to this step's end, within event times where they are known; `first`:
+        the state has confirmed nothing yet.
+        """
         self._merge()
         windows = self._finish_windows()
+        if self._stale:
+            self._recompute(reread)
         if not self._merges and not (first and not self.sql.groups):
             return self._table(None, self.sql.result_columns), self._table(None, self.sql.plan.key), windows
         if self._merges > 1 and self.sql.unit:
