@@ -2,7 +2,7 @@
 
 A reference is filled in after parsing, so that what a variable holds is never read as YAML. A variable without a
 value leaves the reference standing and marks the node: checks of that value are then left out, and the
-MissingVariable goes to the warnings, from where `need` makes it an error for the verbs that need the value.
+MissingVariable goes to the warnings, from where `read.required` makes it an error for the verbs that need the value.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from penstock.errors import PenstockError, Place
+from penstock.errors import Place
 from penstock.project.errors import BadVariable, LiteralSecret, MissingSecretFile, MissingVariable
 from penstock.project.yamlfile import Document, KeyPath, Node, Problems, read_text
 
@@ -33,6 +33,8 @@ class Variables:
 
     environ: Mapping[str, str]
     dotenv: Mapping[str, str]
+    root: Path = Path()
+    """The folder that relative paths of secrets' files are relative to."""
 
     def get(self, name: str) -> str | None:
         value = self.environ.get(name)
@@ -125,24 +127,15 @@ def _closing(text: str, at: int) -> int:
     raise ValueError(msg)
 
 
-def fill_in(
-    document: Document, variables: Variables, root: Path, problems: Problems, *, quiet: bool = False
-) -> Document:
-    """Returns the document with references filled in; what has no value is left standing and marked.
-
-    `quiet` leaves out the warnings about missing values (for environments that are not chosen).
-    """
-    return dataclasses.replace(
-        document, root=_fill(document, document.root, (), _Filler(variables, root, problems, quiet))
-    )
+def fill_in(document: Document, variables: Variables, problems: Problems) -> Document:
+    """Returns the document with references filled in; what has no value is left standing and marked."""
+    return dataclasses.replace(document, root=_fill(document, document.root, (), _Filler(variables, problems)))
 
 
 @dataclass(frozen=True)
 class _Filler:
     variables: Variables
-    root: Path
     problems: Problems
-    quiet: bool
 
 
 def _fill(document: Document, node: Node, path: KeyPath, filler: _Filler) -> Node:
@@ -170,24 +163,22 @@ def _filled(document: Document, node: Node, path: KeyPath, filler: _Filler) -> N
         hint = "the forms are ${VAR}, ${VAR:-default}, ${VAR:?message}; a literal ${ is written $${"
         filler.problems.error(BadVariable(str(e), hint=hint, place=place))
     except _Missing as e:
-        if not filler.quiet:
-            said = f": {e.message}" if e.message else ""
-            found = f"neither the environment nor .env has {e.name}{said}"
-            hint = f"set {e.name}, put it into .env, or write ${{{e.name}:-default}}"
-            filler.problems.warn(MissingVariable(found, hint=hint, place=place))
+        said = f": {e.message}" if e.message else ""
+        found = f"neither the environment nor .env has {e.name}{said}"
+        hint = f"set {e.name}, put it into .env, or write ${{{e.name}:-default}}"
+        filler.problems.warn(MissingVariable(found, hint=hint, place=place))
     return dataclasses.replace(node, unresolved=True)
 
 
 def _secret_file(document: Document, node: Node, path: KeyPath, filler: _Filler) -> Node:
-    file = filler.root / node.value.removeprefix("file:")
+    file = filler.variables.root / node.value.removeprefix("file:")
     try:
         secret = file.read_text(encoding="utf-8").rstrip("\r\n")
     except (OSError, ValueError) as e:
         reason = (e.strerror if isinstance(e, OSError) else None) or "not UTF-8 text"
-        if not filler.quiet:
-            found = f"the secret's file {file} cannot be read: {reason}"
-            hint = "create the file, or give the user who runs Penstock the right to read it"
-            filler.problems.warn(MissingSecretFile(found, hint=hint, place=document.place(path)))
+        found = f"the secret's file {file} cannot be read: {reason}"
+        hint = "create the file, or give the user who runs Penstock the right to read it"
+        filler.problems.warn(MissingSecretFile(found, hint=hint, place=document.place(path)))
         return dataclasses.replace(node, unresolved=True)
     return dataclasses.replace(node, value=secret, hidden=True)
 
@@ -215,9 +206,3 @@ def check_secrets(document: Document, problems: Problems) -> None:
             hint = f"write ${{{name}}} and put the value into the environment or .env, or write file:/run/secrets/..."
             found = f"{what} stands in the file"
             problems.error(LiteralSecret(found, hint=hint, place=document.place(path)))
-
-
-def need(problems: Problems, warnings: list[PenstockError]) -> None:
-    """Moves missing values from the warnings to the errors."""
-    for warning in warnings:
-        (problems.error if isinstance(warning, MissingVariable | MissingSecretFile) else problems.warn)(warning)
