@@ -67,6 +67,9 @@ class LogBatch:
     quarantined: int
     duplicates: int
     cursor: Mapping[str, Any] = field(default_factory=dict)
+    event_time: str | None = None
+    """The column of the event time: its least and greatest value go into the entry, so that readers can leave out
+    batches."""
 
 
 @dataclass(frozen=True)
