@@ -103,8 +103,8 @@ def top_salesmen(late: str = "set_aside", best: int = 100) -> Plan:
             distincts=(Distinct("d0", (("city", TEXT),)),),
             finish=(
                 f"SELECT g0 AS date, g1 AS salesman_id, e0 AS salesman_name, {TOTAL} AS total_sales, "
-                f"n AS deals_closed, d0 AS cities_covered, rank() OVER (PARTITION BY g0 ORDER BY {TOTAL} DESC) AS rank FROM s "
-                f"QUALIFY rank <= {best}"
+                f"n AS deals_closed, d0 AS cities_covered, rank() OVER (PARTITION BY g0 ORDER BY {TOTAL} DESC) AS rank "
+                f"FROM s QUALIFY rank <= {best}"
             ),
             unit=("g0",),
         ),

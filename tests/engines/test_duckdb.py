@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 
 from penstock.engines.duckdb import DuckDBState
+from penstock.engines.errors import PipelineError
 from penstock.plan.model import Plan
-from tests.engines.hand import ALL, SALES, Answer, MemoryLog, at, top_sales_by_city, top_salesmen, whole
+from penstock.sqltypes import decimal
+from tests.engines.hand import ALL, SALES, Answer, MemoryLog, at, overall_ranks, top_sales_by_city, top_salesmen, whole
 
 Row = dict[str, object]
 
@@ -116,4 +118,46 @@ def test_rows_taken_back_leave_no_trace(make: Callable[[], Plan], late: str, see
             state = open_state(plan, tmp_path, log)
         state.confirm()
         assert answer.sorted() == whole(plan, log.slices)
+    state.close()
+
+
+def refused(state: DuckDBState, log: MemoryLog) -> str:
+    """Advances to the log's end and returns the error's text; the state must be as before."""
+    before = state.at
+    with pytest.raises(PipelineError) as caught:
+        state.advance(log.read(state.at, log.end), log.end)
+    assert state.at == before
+    return str(caught.value)
+
+
+def narrow(plan: Plan) -> Plan:
+    """The total of a group must fit two digits before the point."""
+    columns = tuple(replace(c, type=decimal(4, 2)) if c.name == "total_sales" else c for c in plan.columns)
+    return replace(plan, columns=columns, fingerprint="narrow")
+
+
+@pytest.mark.parametrize("make", [top_sales_by_city, top_salesmen])
+def test_an_overflow_names_the_group_and_leaves_the_state(make: Callable[[], Plan], tmp_path: Path) -> None:
+    plan, log = narrow(make()), MemoryLog()
+    answer, state = Answer(plan), open_state(plan, tmp_path, log)
+    log.append([sale(n, 1 + n % 3, f"c{n % 7}", "4", f"s{n % 7}") for n in range(40)])
+    answer.apply(state.advance(log.read(None, log.end), log.end))
+    state.confirm()
+    log.append([sale(100, 2, "c5", "97", "s5"), *(sale(n, 2, "c3", "1", "s3") for n in range(200, 210))])
+    text = refused(state, log)
+    assert "PEN601" in text
+    assert f"group date = 2026-01-02, {plan.key[1]} = {'c5' if 'city' in plan.key else 's5'}: " in text
+    log.slices.pop()
+    log.append([sale(300, 2, "c5", "1", "s5")])
+    answer.apply(state.advance(log.read(state.at, log.end), log.end))
+    assert answer.sorted() == whole(narrow(make()), log.slices)
+    state.close()
+
+
+def test_a_failing_grouping_expression_names_the_row(tmp_path: Path) -> None:
+    plan, log = overall_ranks(), MemoryLog()
+    steps = replace(plan.steps, groups=(replace(plan.steps.groups[0], sql="CAST(CAST(city AS INTEGER) AS TEXT)"),))
+    state = open_state(replace(plan, steps=steps), tmp_path, log)
+    log.append([sale(n, 1, "Ulm" if n == 13 else "7", "1") for n in range(20)])
+    assert "row 13 of batch 1 (source test, ): Conversion Error" in refused(state, log)
     state.close()

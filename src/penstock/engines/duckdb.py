@@ -20,10 +20,11 @@ import sqlglot
 from sqlglot import exp
 
 from penstock.engines.base import Changes, PipelineState
-from penstock.engines.duckdb_file import Room, Standing, StateFile
+from penstock.engines.duckdb_blame import Rerun, culprit
+from penstock.engines.duckdb_file import Room, Standing, StateFile, first_line
 from penstock.engines.duckdb_sql import Statements
 from penstock.engines.duckdb_step import EventRange, StepRun
-from penstock.engines.errors import EngineResourceError
+from penstock.engines.errors import EngineError, EngineResourceError, PipelineError
 from penstock.log.model import ORIGIN, STAMPS, ChainPoint, Slice
 from penstock.observe import emit
 from penstock.observe.events import StateRebuilt, Step
@@ -34,6 +35,9 @@ ReadLog = Callable[[ChainPoint | None, ChainPoint, EventRange | None], Iterable[
 
 CHUNK_ROWS = 1 << 20
 """Rows that one statement aggregates: enough to hide a statement's fixed cost, few enough to bound memory."""
+
+_DATA_ERRORS = (duckdb.DataError, duckdb.InvalidInputException, duckdb.InvalidTypeException, duckdb.NotSupportedError)
+"""What DuckDB raises for values: out of range, conversion, `error()`. Everything else is the machine's."""
 
 
 class DuckDBState(PipelineState):
@@ -67,17 +71,22 @@ class DuckDBState(PipelineState):
         try:
             return self._step(slices, to)
         except duckdb.Error as error:
-            con.rollback()
-            raise self._explained(error) from error
+            self._abandon()
+            raise self._explained(error, to) from error
         except BaseException:
-            con.rollback()
+            self._abandon()
             raise
 
     def confirm(self) -> None:
         if self._next is None:
             return
         emit(Step("engine.before_confirm", self.plan.name))
-        self._file.con.commit()
+        try:
+            self._file.con.commit()
+        except duckdb.Error as error:
+            self._next = None
+            self._abandon()
+            raise self._no_room(error) from error
         emit(Step("engine.confirmed", self.plan.name))
         self._standing, self._next = self._next, None
         why, since, rows = self._rebuilt
@@ -108,7 +117,7 @@ class DuckDBState(PipelineState):
         for chunk in chunks(slices):
             watermark = chunk.watermark or watermark
             step.take(chunk.table)
-        upserts, deletes, windows = step.finish(lambda times: self._rows_up_to(to, times), first=self.at == ORIGIN)
+        upserts, deletes, windows = step.finish(lambda times: self._rows(None, to, times), first=self.at == ORIGIN)
         aside = self._standing.set_aside + step.late_set_aside
         self._next = Standing(to, watermark, aside)
         self._file.stand(self._next)
@@ -117,11 +126,45 @@ class DuckDBState(PipelineState):
             upserts, deletes, windows, at=to, watermark=watermark, late_set_aside=aside, rows_in=step.rows_in
         )
 
-    def _rows_up_to(self, to: ChainPoint, times: EventRange | None) -> Iterator[pa.Table]:
-        return (chunk.table for chunk in chunks(self._read_log(None, to, times)))
+    def _abandon(self) -> None:
+        """Takes back what the open transaction did; a connection that cannot even do that is made anew."""
+        try:
+            self._file.con.rollback()
+            self._file.con.unregister("chunk")
+        except duckdb.Error:
+            self._file.reopen()
+            self._standing = self._file.standing()
 
-    def _explained(self, error: duckdb.Error) -> EngineResourceError:
-        return EngineResourceError(f"pipeline '{self.plan.name}': {error}")
+    def _explained(self, error: duckdb.Error, to: ChainPoint) -> EngineError:
+        if not isinstance(error, _DATA_ERRORS):
+            return self._no_room(error)
+        where = culprit(self._file.con, self._sql, Rerun(lambda: self._rows(self.at, to), self._attempt(to)))
+        return PipelineError(
+            f"pipeline '{self.plan.name}'{', ' + where if where else ''}: {first_line(error)}",
+            hint="widen the type in the SELECT, guard the expression, or have the contract refuse such values",
+        )
+
+    def _no_room(self, error: duckdb.Error) -> EngineError:
+        return EngineResourceError(
+            f"pipeline '{self.plan.name}': {first_line(error)}",
+            hint=f"check the disk below {self._file.path.parent.name}/ and the memory limit; the step is tried again",
+        )
+
+    def _rows(self, after: ChainPoint | None, to: ChainPoint, times: EventRange | None = None) -> Iterator[pa.Table]:
+        return (chunk.table for chunk in chunks(self._read_log(after, to, times)))
+
+    def _attempt(self, to: ChainPoint) -> Callable[[Iterable[pa.Table]], None]:
+        def attempt(tables: Iterable[pa.Table]) -> None:
+            self._file.con.begin()
+            try:
+                step = StepRun(self._file.con, self._sql, "disk")
+                for table in list(tables):
+                    step.take(table)
+                step.finish(lambda times: self._rows(None, to, times), first=False)
+            finally:
+                self._abandon()
+
+        return attempt
 
 
 class Chunk:

@@ -110,10 +110,10 @@ class StateFile:
         except duckdb.Error as error:
             if "lock" in str(error).lower():
                 raise StateBusyError(
-                    f"{self.path.name} of pipeline '{self.plan.name}': {_first_line(error)}",
+                    f"{self.path.name} of pipeline '{self.plan.name}': {first_line(error)}",
                     hint="stop the other process, or set another `state` folder",
                 ) from error
-            return f"the file does not open: {_first_line(error)}"
+            return f"the file does not open: {first_line(error)}"
         return ""
 
     def _distrust(self) -> str:
@@ -123,7 +123,7 @@ class StateFile:
             for table in self.statements.table_names:
                 self.con.execute(f"SELECT * FROM disk.{table} LIMIT 0")
         except duckdb.Error as error:
-            return f"the file is not a pipeline's state: {_first_line(error)}"
+            return f"the file is not a pipeline's state: {first_line(error)}"
         if len(rows) != 1:
             return "the file does not say what it is"
         return next(
@@ -161,6 +161,12 @@ class StateFile:
         self._attach()
         self._create()
 
+    def reopen(self) -> None:
+        """Opens the file again after a failure that made the connection unusable: its last commit stands."""
+        self.con.close()
+        self.con = self._connect()
+        self._attach()
+
     def standing(self) -> Standing:
         """Returns what the file stands for."""
         row = self.con.execute("SELECT pos, batch, epoch_us(watermark), set_aside FROM disk.meta").fetchall()[0]
@@ -176,7 +182,8 @@ class StateFile:
         self.con.close()
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """Returns DuckDB's message without the excerpt of our SQL below it."""
     return str(error).strip().splitlines()[0]
 
 

@@ -307,9 +307,9 @@ class Statements:
         names = [(e, quote(taken_name(e))) for e in self.steps.extremes]
         taken = listed(f"{_picker(e)}({t}) AS {t}" for e, t in names)
         gone = f"SELECT {keys + ', ' if keys else ''}{taken} FROM p{_grouped(len(self.groups))}"
+        less = {e.name: "<" if _picker(e) == "max" else ">" for e in self.steps.extremes}
         beaten = [
-            f"(t.{t} IS NOT NULL AND NOT coalesce(t.{t} {'<' if _picker(e) == 'max' else '>'} m.{quote(e.name)}, false))"
-            for e, t in names
+            f"(t.{t} IS NOT NULL AND NOT coalesce(t.{t} {less[e.name]} m.{quote(e.name)}, false))" for e, t in names
         ]
         own = listed(f"m.{quote(g)}" for g in self.groups) or "1 AS whole"
         return f"SELECT {own} FROM ({gone}) AS t JOIN m ON ({same('t', 'm', self.groups)}) WHERE {' OR '.join(beaten)}"

@@ -1,7 +1,8 @@
 """One step of a state: chunks into partials, partials into the state, touched units into changes.
 
 Runs within its caller's transaction, against the state tables of one schema. Scratch tables are temporary and made
-anew by each step.
+anew by each step. After a failure the caller rolls back and then unregisters `chunk`: in a failed transaction DuckDB
+allows neither.
 """
 
 from __future__ import annotations
@@ -57,11 +58,8 @@ class StepRun:
         if not table.num_rows:
             return
         self.con.register("chunk", table)
-        try:
-            mode = self._mode(table)
-            self._aggregate(mode)
-        finally:
-            self.con.unregister("chunk")
+        self._aggregate(self._mode(table))
+        self.con.unregister("chunk")
         if self._partials >= MERGE_ROWS:
             self._merge()
 
@@ -151,11 +149,9 @@ class StepRun:
         mode = Mode(weighted=True, late=self.sql.plan.window is not None)
         for table in reread(times):
             self.con.register("chunk", table)
-            try:
-                for e in self.sql.steps.extremes:
-                    self._put(quote("x_" + e.name), self.sql.candidates(e, mode))
-            finally:
-                self.con.unregister("chunk")
+            for e in self.sql.steps.extremes:
+                self._put(quote("x_" + e.name), self.sql.candidates(e, mode))
+            self.con.unregister("chunk")
         self._made.discard("m")
         self._put("m", self.sql.recomputed(self.schema))
         for statement in self.sql.store_merged(self.schema, "true"):
