@@ -24,7 +24,9 @@ SMALL = 4 * 1024 * 1024
 BLOCK_TARGET = 16 * 1024 * 1024
 """Uncompressed bytes of a merged block: what a reader has to hold to get at one of its batches."""
 FEWEST = 32
+"""Small blocks there must be before it is worth the work."""
 MOST = 2000
+"""Small blocks merged in one go."""
 KEPT_BACK = 16
 """The newest batches stay as they are: they are being read from memory, and the next compaction takes them along."""
 
@@ -39,17 +41,15 @@ class _Group:
 
 
 def compact(log: RowLog, connection: Connection, token: str, *, fewest: int = FEWEST) -> int:
-    """Merges small blocks, if at least `fewest` are to be had. Returns how many batches moved.
+    """Merges small blocks, if at least `fewest` are to be had. Returns how many blocks became fewer.
 
-    For the writer alone, in autocommit. Reads and writes at most MOST batches; call again until it returns 0.
+    For the writer alone, in autocommit. Merges at most MOST blocks; call again until it returns 0.
     """
     chosen = _choose(connection)
-    if len(chosen) < fewest:
+    small = len({found.entry.checksum for found in chosen})
+    if small < fewest:
         return 0
     groups = _group(log, connection, chosen)
-    groups = [group for group in groups if len(group.found) > 1]
-    if not groups:
-        return 0
     name = f"{uuid.uuid4()}.arrow"
     parts = [_merged(group) for group in groups]
     log.segments.put(name, pa.py_buffer(b"".join(part.to_pybytes() for part in parts)))
@@ -57,7 +57,7 @@ def compact(log: RowLog, connection: Connection, token: str, *, fewest: int = FE
         connection.execute("SELECT check_token(%s)", [token])
         _point_there(connection, name, groups, parts)
     emit(Step("log.compacted", name))
-    return sum(len(group.found) for group in groups)
+    return small - len(groups)
 
 
 def collect(log: RowLog, connection: Connection) -> int:
@@ -76,8 +76,9 @@ def collect(log: RowLog, connection: Connection) -> int:
 def _choose(connection: Connection) -> list[Located]:
     """Returns the batches with small blocks, oldest first."""
     rows = connection.execute(
-        "SELECT position FROM batch WHERE position <= (SELECT max(position) FROM batch) - %s AND block_bytes < %s"
-        " ORDER BY position LIMIT %s",
+        "WITH small AS (SELECT checksum FROM batch WHERE position <= (SELECT max(position) FROM batch) - %s"
+        " AND block_bytes < %s GROUP BY checksum ORDER BY min(position) LIMIT %s)"
+        " SELECT position FROM batch WHERE checksum IN (SELECT checksum FROM small)",
         [KEPT_BACK, SMALL, MOST],
     ).fetchall()
     if not rows:
