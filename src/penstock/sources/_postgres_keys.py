@@ -67,6 +67,12 @@ class Keys:
         right = ", ".join(_literal(c, k) for c, k in zip(columns, key, strict=True))
         return f"({left}) {operator} ({right})"
 
+    def future(self, timezone: str) -> str | None:
+        """Returns the condition `the row's time has not come yet`; None for ids."""
+        if not self.time:
+            return None
+        return f"q.{quote(self.columns[0].name)} > ({_cap(self.columns[0], timezone, timedelta(0))})"
+
     def countable(self) -> str:
         """Returns the condition that leaves out rows no cursor can pass: NULL, NaN, infinity."""
         parts = [f"q.{quote(c.name)} IS NOT NULL" for c in self.columns]
@@ -81,7 +87,7 @@ class Keys:
         """Returns the SELECT of the highest value above `at`: one row, or none."""
         conditions = [self.countable()]
         if at is not None:
-            conditions.append(self.above(at[:1] if self.time else at))
+            conditions.append(self.above(at))
         columns = self.select()
         if self.time:
             conditions.append(f"q.{quote(self.columns[0].name)} <= ({_cap(self.columns[0], timezone, delay)})")
@@ -141,7 +147,8 @@ def _cap(column: PgColumn, timezone: str, delay: timedelta) -> str:
     now = f"pg_catalog.clock_timestamp() - interval '{micros} microseconds'"
     if column.base == "timestamptz":
         return f"SELECT {now}"
+    later = f"pg_catalog.date_bin('15 minutes', {now}, 'epoch') + g * interval '15 minutes'"
     return (
-        f"SELECT pg_catalog.min(({now} + g * interval '1 minute') AT TIME ZONE {literal(timezone)})"
-        " FROM pg_catalog.generate_series(0, 180) AS g"
+        f"SELECT pg_catalog.min((CASE WHEN g = 0 THEN {now} ELSE {later} END) AT TIME ZONE {literal(timezone)})"
+        " FROM pg_catalog.generate_series(0, 12) AS g"
     )

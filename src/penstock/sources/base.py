@@ -29,6 +29,9 @@ class SourceConfig(BaseModel):
     """The base of every connector's own keys. Declare each with Field(description=..., examples=[...])."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+    positions_order_versions: ClassVar[bool] = True
+    """Whether of two rows with one key the later read one is the newer. Where not (files come in any order), upsert
+    streams need a `version` property."""
 
 
 @dataclass(frozen=True)
@@ -148,6 +151,11 @@ class Source(ABC):
     def wait_for_change(self, seconds: float) -> None:  # noqa: B027 (optional)
         """Waits until the source may have something new, at most `seconds`. The default returns at once: the runner
         sleeps by itself. Never the only way something new is noticed."""
+
+    @classmethod
+    def warnings(cls, file: SourceFile, stream: Stream) -> tuple[str, ...]:
+        """Says what `validate` should warn of, one sentence each. Must not connect to anything."""
+        return ()
 
     @abstractmethod
     def close(self) -> None:

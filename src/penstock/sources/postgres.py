@@ -20,17 +20,20 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
+import numpy as np
 import pyarrow as pa
 from pydantic import Field, field_validator, model_validator
 
 from penstock.observe import emit
-from penstock.observe.events import Step
+from penstock.observe.events import Notice, Step
+from penstock.project.model import SourceFile, Stream
 from penstock.project.values import Duration
 from penstock.sources import _postgres_bulk as bulk
 from penstock.sources._postgres_columns import PgColumn, check_present, check_unchanged, probe, table_name
 from penstock.sources._postgres_copy import Target, target, without_refused
 from penstock.sources._postgres_keys import Keys, keys_of
 from penstock.sources._postgres_marks import Key, Marks
+from penstock.sources._postgres_notes import notes_about, warnings_about
 from penstock.sources._postgres_read import Reading, read
 from penstock.sources._postgres_wire import Connection, connect, connection_string, translated
 from penstock.sources.base import ColumnsProbe, Cursor, RawBatch, Receipt, Refusal, Source, SourceConfig
@@ -123,6 +126,8 @@ class PostgresSource(Source, ColumnsProbe):
         self._types: Mapping[str, str] = {}
         self._bulk: bulk.Progress = bulk.Progress()
         self._relation = ""
+        self._keys = Keys((), False)
+        self._told = False
 
     # -- opening and closing
 
@@ -131,9 +136,10 @@ class PostgresSource(Source, ColumnsProbe):
         self._take_up(cursor)
         columns = self.columns_as_described()
         self._check_types(columns, cursor.get("file"))
-        if self._config.mode != "bulk":
-            keys = keys_of(self._config, columns)
-            self._check_unique(keys)
+        self._keys = keys_of(self._config, columns)
+        self._check_unique()
+        if not self._told:
+            self._tell()
 
     def close(self) -> None:
         if self._conn is not None:
@@ -172,6 +178,21 @@ class PostgresSource(Source, ColumnsProbe):
         query = (self._config.query or "").strip().rstrip(";").rstrip()
         return f"(\n{query}\n) AS q"
 
+    def _tell(self) -> None:
+        """Says once what the server's settings do not guarantee."""
+        conn = self._connected()
+        with translated(self._what):
+            notes = notes_about(conn, self._config.table, self._relation, self._keys, self.context.file.timezone)
+        if self._config.mode == "bulk" and self.context.file.every_given:
+            notes.append("bulk is read once; this version does not repeat it and log the difference")
+        for note in notes:
+            emit(Notice(note, of=self.context.file.name))
+        self._told = True
+
+    @classmethod
+    def warnings(cls, file: SourceFile, stream: Stream) -> tuple[str, ...]:
+        return warnings_about(file.config, stream)
+
     @property
     def _what(self) -> str:
         return f"table {self._config.table}" if self._config.table else "the query"
@@ -204,7 +225,8 @@ class PostgresSource(Source, ColumnsProbe):
         if wanted is None:
             return list(columns.values())
         lower = {name.lower() for name in wanted}
-        return [c for c in columns.values() if c.name.lower() in lower]
+        used = [c for c in columns.values() if c.name.lower() in lower]
+        return used or list(columns.values())[:1]
 
     def _targets(self, columns: list[PgColumn]) -> list[Target]:
         hints = {name.lower(): t for name, t in self.context.type_hints.items()}
@@ -215,9 +237,9 @@ class PostgresSource(Source, ColumnsProbe):
         parts = [self._config.table, self._config.query, dict(file.fields), file.where]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
-    def _check_unique(self, keys: Keys) -> None:
-        """Refuses a stream without a key along columns that cannot be unique."""
-        if self.context.stream.primary_key or self._config.incrementing_column:
+    def _check_unique(self) -> None:
+        """Refuses a stream without a key along a timestamp alone; other columns are checked as they are read."""
+        if self.context.stream.primary_key or self._config.mode != "timestamp":
             return
         found = f"stream {self.context.stream.name} has no primary key, and a timestamp may stand in many rows"
         hint = "add a unique incrementing_column (mode timestamp+incrementing), or a primaryKey to the contract"
@@ -230,33 +252,27 @@ class PostgresSource(Source, ColumnsProbe):
             yield from self._bulk_round()
             return
         conn = self._connected()
-        columns = self.columns_as_described()
-        keys = keys_of(self._config, columns)
-        self._check_types(columns, self._fingerprint())
-        self._take_mark(conn, keys)
+        self._take_mark(conn)
         until = time.monotonic() + PATIENCE
         pause = 0.002
         while True:
             safe = self._marks.settle(conn)
             if safe is not None:
-                yield from self._read_up_to(conn, keys, columns, safe)
+                yield from self._read_up_to(conn, safe)
             if not self._marks.pending or self.stop_requested() or time.monotonic() > until:
                 return
             time.sleep(pause)
             pause = min(pause * 2, 0.05)
 
-    def _take_mark(self, conn: Connection, keys: Keys) -> None:
+    def _take_mark(self, conn: Connection) -> None:
         """Takes the highest value there is, then sees who is open."""
-        highest = self._marks.pending[-1].mark if self._marks.pending else None
-        sql = keys.mark_sql(self._relation, self._at, self.context.file.timezone, self._config.delay)
+        sql = self._keys.mark_sql(self._relation, self._at, self.context.file.timezone, self._config.delay)
         with translated(self._what):
             row = conn.execute(sql).fetchone()
-        if row is None or tuple(row) == highest:
+        if row is None or not self._marks.wants_more(mark := tuple(row)):
             return
         emit(Step("postgres.mark_taken", self.context.file.name))
-        mark = tuple(str(v) for v in row)
-        if self._marks.wants_more(mark):
-            self._marks.add(conn, mark, keys.may_write(mark))
+        self._marks.add(conn, mark, self._keys.may_write(mark))
 
     def _bulk_round(self) -> Iterator[RawBatch]:
         """Reads everything once; nothing when that was done."""
@@ -274,7 +290,7 @@ class PostgresSource(Source, ColumnsProbe):
             self._bulk = bulk.Progress(name)
         for rows, progress in bulk.hand_out(folder, self._bulk):
             first = progress.rows - rows.num_rows
-            positions = pa.array(range(first + 1, progress.rows + 1), pa.int64())
+            positions = pa.array(np.arange(first + 1, progress.rows + 1))
             self._bulk = progress
             yield self._batch(*without_refused(rows, positions))
         self._bulk = replace(self._bulk, done=True)
@@ -289,12 +305,21 @@ class PostgresSource(Source, ColumnsProbe):
         origin = self._config.table or "query"
         return RawBatch(table, origin, positions, self._cursor(), datetime.now(UTC), refusals)
 
-    def _read_up_to(
-        self, conn: Connection, keys: Keys, columns: Mapping[str, PgColumn], mark: Key
-    ) -> Iterator[RawBatch]:
+    def _read_up_to(self, conn: Connection, mark: Key) -> Iterator[RawBatch]:
+        """Reads up to a mark that is safe, in a transaction: its lock keeps the columns as they are described."""
+        with translated(self._what), conn.transaction():
+            reading = self._reading()
+            for part in read(conn, reading, self._at, mark):
+                self._at = part.at
+                yield self._batch(part.table, part.positions, part.refusals)
+
+    def _reading(self) -> Reading:
+        columns = self.columns_as_described()
+        self._check_types(columns, self._fingerprint())
+        self._keys = keys_of(self._config, columns)
         used = self._used(columns)
-        reading = Reading(
-            keys=keys,
+        return Reading(
+            keys=self._keys,
             relation=self._relation,
             what=self._what,
             columns=tuple(used),
@@ -303,9 +328,6 @@ class PostgresSource(Source, ColumnsProbe):
             keyed=bool(self.context.stream.primary_key),
             place=self.context.file.place,
         )
-        for part in read(conn, reading, self._at, mark):
-            self._at = part.at
-            yield self._batch(part.table, part.positions, part.refusals)
 
     def _cursor(self) -> dict[str, Any]:
         return {
