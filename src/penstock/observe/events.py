@@ -102,6 +102,31 @@ class RequestServed(Observation):
 
 
 @dataclass(frozen=True)
+class AnswersSent(Observation):
+    """Answers of one endpoint that were sent from the cache since the last of these; `seconds` is their sum."""
+
+    endpoint: str
+    status: int
+    count: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class StoreLostFromView(Observation):
+    """The API cannot ask the store any more ('' = it can again); nothing is answered from the cache meanwhile."""
+
+    why: str
+
+
+@dataclass(frozen=True)
+class Serving(Observation):
+    """The API listens."""
+
+    url: str
+    endpoints: int
+
+
+@dataclass(frozen=True)
 class Notice(Observation):
     """Something an operator should read that is no failure."""
 

@@ -1,0 +1,220 @@
+"""From a request for an endpoint to its reply: parameters, statement, snapshot, representation, labels.
+
+Nothing here knows HTTP servers: the fast path and Starlette both call `respond`. What can be refused, in order: the
+representation, the parameters, an endpoint whose tables are not there, the store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import parse_qsl
+
+import psycopg
+from psycopg.pq.abc import PGresult
+
+from penstock.errors import PenstockError
+from penstock.observe import emit
+from penstock.observe.events import Notice
+from penstock.serve.catalogue import Catalogue, Served
+from penstock.serve.errors import (
+    AnswerFailed,
+    AnswerTooLarge,
+    AnswerTooSlow,
+    InvalidParameters,
+    NotAcceptable,
+    ResultNotReady,
+    StoreAway,
+    ValuesRefused,
+)
+from penstock.serve.negotiate import FORMS, Form, choose, has_it
+from penstock.serve.paging import key_of, next_link, token
+from penstock.serve.pool import Pool, StoreLost, one_line
+from penstock.serve.problems import problem
+from penstock.serve.reply import Ask, Headers, Reply
+from penstock.serve.statement import MOST_BYTES
+from penstock.serve.values import ParameterError, Unusable, bind
+from penstock.serve.versions import POLL_SECONDS
+
+_OUTDATED = (
+    psycopg.errors.UndefinedTable,
+    psycopg.errors.UndefinedColumn,
+    psycopg.errors.FeatureNotSupported,
+    psycopg.errors.InvalidSqlStatementName,
+    psycopg.errors.UndefinedObject,
+)
+"""What a statement fails with when the tables changed since it was prepared."""
+_MOST_FIELDS = 200
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer, whole: as it is sent, and what decides how long it may be sent again."""
+
+    served: Served
+    version: str | None
+    """The version of the data; None when it is not steady and so not kept."""
+    etag: str
+    headers: Headers
+    body: bytes
+
+    def reply(self, if_none_match: str | None) -> Reply:
+        """Returns the answer, or 304 to one who has it."""
+        if if_none_match is not None and has_it(if_none_match, self.etag):
+            return Reply(304, [h for h in self.headers if h[0] != "content-type"])
+        return Reply(200, self.headers, self.body)
+
+
+@dataclass(frozen=True)
+class _Question:
+    served: Served
+    form: Form
+    values: Mapping[str, str | None]
+    after: tuple[str | None, ...] | None
+    """Paging: the key after which the page begins."""
+
+
+class Answers:
+    """Answers requests for endpoints, each from one snapshot of the store."""
+
+    def __init__(self, pool: Pool, catalogue: Catalogue) -> None:
+        self._pool = pool
+        self._catalogue = catalogue
+        self._running: dict[tuple[object, ...], tuple[float, asyncio.Future[Answer]]] = {}
+
+    async def respond(self, ask: Ask, served: Served, in_path: Mapping[str, str]) -> Reply | Answer:
+        """Returns the answer to `ask`, or the problem with it as a Reply."""
+        form = choose(ask.accept)
+        if form is None:
+            known = ", ".join(f.media_types[0] for f in FORMS)
+            return problem(NotAcceptable(f"'{ask.accept}' cannot be had; there is {known}"), ask.path)
+        question, errors = _question(ask, served, in_path, form, self._catalogue.secret)
+        if question is None:
+            found = f"{len(errors)} of the request's parameters {'is' if len(errors) == 1 else 'are'} wrong"
+            return problem(InvalidParameters(found), ask.path, errors)
+        try:
+            return await self._shared(ask, question)
+        except PenstockError as error:
+            return problem(error, ask.path)
+
+    async def _shared(self, ask: Ask, question: _Question) -> Answer:
+        """Answers equal questions that come within a poll's time of each other by one statement."""
+        key = (question.served.endpoint.name, ask.path, question.form.name, ask.query)
+        began, future = self._running.get(key, (0.0, None))
+        if future is not None and time.monotonic() - began < POLL_SECONDS:
+            return await asyncio.shield(future)
+        future = asyncio.get_running_loop().create_future()
+        mine = (time.monotonic(), future)
+        self._running[key] = mine
+        try:
+            answer = await self._fresh(ask, question)
+        except BaseException as error:
+            gone = StoreAway("the request that asked the store was given up", hint="ask again")
+            future.set_exception(error if isinstance(error, PenstockError) else gone)
+            future.exception()  # taken note of: nobody else may be waiting
+            raise
+        else:
+            future.set_result(answer)
+            return answer
+        finally:
+            if self._running.get(key) is mine:
+                del self._running[key]
+
+    async def _fresh(self, ask: Ask, question: _Question) -> Answer:
+        try:
+            try:
+                return await self._ask_store(ask, question)
+            except _OUTDATED:
+                await self._catalogue.describe_again(question.served)
+                return await self._ask_store(ask, question)
+        except StoreLost as error:
+            self._catalogue.nudge()
+            raise StoreAway(str(error), hint="ask again in a second") from error
+        except psycopg.Error as error:
+            raise _failed(error, question.served) from error
+
+    async def _ask_store(self, ask: Ask, question: _Question) -> Answer:
+        if self._catalogue.lost:
+            raise StoreLost(self._catalogue.lost)
+        await self._catalogue.ready(question.served)
+        pattern = None if question.after is None else tuple(v is not None for v in question.after)
+        prepared = question.served.statement(question.form.name, pattern)
+        after = {f"after:{i}": value for i, value in enumerate(question.after or ())}
+        given = {**question.values, **after}
+        values = [None if (v := given[name]) is None else v.encode() for name in prepared.order]
+        result = await self._pool.run(prepared.name, prepared.sql, values)
+        return self._answer(ask, question, result)
+
+    def _answer(self, ask: Ask, question: _Question, result: PGresult) -> Answer:
+        version, as_of, watermark, count, body, unsettled, last = (result.get_value(0, i) for i in range(7))
+        if body is None:
+            msg = f"the answer has more than {MOST_BYTES} bytes"
+            raise AnswerTooLarge(msg, hint="ask for less, or page")
+        served, form = question.served, question.form
+        whole = served.wrap(form.name, body)
+        etag = _etag(question, version, whole)
+        headers = [
+            ("content-type", form.content_type),
+            ("etag", etag),
+            ("vary", "Accept"),
+            ("cache-control", "no-cache"),
+        ]
+        headers += [("penstock-as-of", as_of.decode())] if as_of else []
+        headers += [("penstock-watermark", watermark.decode())] if watermark else []
+        if unsettled is not None:
+            final = unsettled == b"0" and count != b"0"
+            headers.append(("penstock-final", "true" if final else "false"))
+        if last is not None:
+            after = token(self._catalogue.secret, served.endpoint, json.loads(last))
+            headers.append(("link", next_link(ask.path, ask.query, after)))
+        return Answer(served, version.decode() if version else None, etag, headers, whole)
+
+
+def _question(
+    ask: Ask, served: Served, in_path: Mapping[str, str], form: Form, secret: bytes
+) -> tuple[_Question | None, list[ParameterError]]:
+    given: dict[str, list[str]] = {name: [value] for name, value in in_path.items()}
+    try:
+        pairs = parse_qsl(ask.query, keep_blank_values=True, errors="strict", max_num_fields=_MOST_FIELDS)
+    except ValueError:
+        return None, [ParameterError("", "the query is not UTF-8, or has too many fields", "query")]
+    for name, value in pairs:
+        given.setdefault(name, []).append(value)
+    values, errors = bind(given, served.parameters)
+    text = values.pop("after", None) if served.endpoint.paging else None
+    try:
+        after = None if text is None else tuple(key_of(secret, served.endpoint, text))
+    except Unusable as error:
+        return None, [*errors, ParameterError("after", str(error), "query")]
+    return (None, errors) if errors else (_Question(served, form, values, after), [])
+
+
+def _etag(question: _Question, version: bytes | None, body: bytes) -> str:
+    """Returns a strong validator: of data version, parameters and representation; of the body where none is known."""
+    digest = hashlib.blake2b(digest_size=16)
+    digest.update(question.served.identity + question.form.name.encode())
+    if version is None:
+        digest.update(body)
+    else:
+        digest.update(repr((version, sorted(question.values.items()), question.after)).encode())
+    return f'"{digest.hexdigest()}"'
+
+
+def _failed(error: psycopg.Error, served: Served) -> PenstockError:
+    """Returns what PostgreSQL's error means to the one who asked."""
+    told = one_line(error)
+    name = served.endpoint.name
+    if isinstance(error, psycopg.errors.QueryCanceled):
+        return AnswerTooSlow(f"endpoint {name}: {told}", hint="narrow the question")
+    if isinstance(error, psycopg.DataError):
+        return ValuesRefused(told, hint="use other values")
+    if isinstance(error, psycopg.errors.ProgramLimitExceeded | psycopg.errors.OutOfMemory):
+        return AnswerTooLarge(told, hint="ask for less, or page")
+    if isinstance(error, psycopg.errors.UndefinedTable | psycopg.errors.UndefinedColumn):
+        return ResultNotReady(told, hint="ask again in a second")
+    emit(Notice(f"endpoint failed: {told}", name))
+    return AnswerFailed(f"endpoint {name} could not be answered", hint="the server's log says why")

@@ -1,0 +1,68 @@
+"""What the store counts, as readings for the metrics: one transaction, asked at every scrape."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import psycopg
+from psycopg import sql as pgsql
+
+from penstock.observe.metrics import Labels
+from penstock.serve.describe import session_settings
+
+_QUERIES: Sequence[str] = (
+    "SELECT 'penstock_read_rows_total', ARRAY[name], read FROM source",
+    "SELECT 'penstock_accepted_rows_total', ARRAY[name], accepted FROM source",
+    "SELECT 'penstock_quarantined_rows_total', ARRAY[name], quarantined FROM source",
+    "SELECT 'penstock_duplicate_rows_total', ARRAY[name], duplicates FROM source",
+    "SELECT 'penstock_source_state', ARRAY[name, CASE WHEN paused THEN 'paused' ELSE state END], 1 FROM source",
+    "SELECT 'penstock_source_lag_seconds', ARRAY[name], extract(epoch FROM clock_timestamp() - last_success)"
+    " FROM source WHERE last_success IS NOT NULL",
+    "SELECT 'penstock_log_position', ARRAY[]::text[], coalesce(max(position), 0) FROM batch",
+    "SELECT 'penstock_pipeline_position', ARRAY[name], position FROM live",
+    "SELECT 'penstock_pipeline_backlog_batches', ARRAY[name],"
+    " (SELECT count(*) FROM batch b WHERE b.position > p.position) FROM live p",
+    "SELECT 'penstock_pipeline_lag_seconds', ARRAY[name], coalesce(extract(epoch FROM clock_timestamp() - (SELECT"
+    " b.ingested_at FROM batch b WHERE b.position > p.position ORDER BY b.position LIMIT 1)), 0) FROM live p",
+    "SELECT 'penstock_watermark_lag_seconds', ARRAY[name], extract(epoch FROM clock_timestamp() - watermark)"
+    " FROM live WHERE watermark IS NOT NULL",
+    "SELECT 'penstock_late_rows_total', ARRAY[name, 'set_aside'], late_set_aside FROM live",
+    "SELECT 'penstock_late_rows_total', ARRAY[p.name, 'restated'], coalesce(sum(w.restated), 0)"
+    " FROM live p LEFT JOIN pipeline_window w ON w.pipeline = p.name GROUP BY p.name",
+    "SELECT 'penstock_pipeline_state', ARRAY[name, state], 1 FROM live",
+)
+_ALL = "WITH live AS (SELECT * FROM pipeline WHERE builds IS NULL AND removed_at IS NULL) " + " UNION ALL ".join(
+    _QUERIES
+)
+
+
+def read(url: str, schema: str, own_schema: str) -> dict[str, list[tuple[Labels, float]]]:
+    """Returns the store's readings; blocks. A store that is away gives `penstock_store_up` 0 and nothing else."""
+    found: dict[str, list[tuple[Labels, float]]] = {}
+    try:
+        with psycopg.connect(url, autocommit=True, connect_timeout=3) as conn:
+            conn.execute(session_settings(schema, 10_000))
+            conn.execute("SELECT set_config('search_path', %s, false)", (pgsql.Identifier(own_schema).as_string(conn),))
+            for name, labels, value in conn.execute(_ALL):
+                found.setdefault(name, []).append((tuple(labels), float(value)))
+    except psycopg.Error:
+        return {"penstock_store_up": [((), 0.0)]}
+    return found | {"penstock_store_up": [((), 1.0)]}
+
+
+class Readings:
+    """The readings with a moment's memory, so that many scrapers do not become many queries."""
+
+    def __init__(self, url: str, schema: str, own_schema: str, *, keep: float = 0.5) -> None:
+        self._arguments = (url, schema, own_schema)
+        self._keep = keep
+        self._at = float("-inf")
+        self._found: dict[str, list[tuple[Labels, float]]] = {}
+
+    def now(self) -> dict[str, list[tuple[Labels, float]]]:
+        """Returns readings at most `keep` seconds old; blocks."""
+        if time.monotonic() - self._at > self._keep:
+            began = time.monotonic()
+            self._found, self._at = read(*self._arguments), began
+        return self._found
