@@ -8,6 +8,7 @@ holds), and what is expected; unknown keys get the nearest known one. Findings a
 
 from __future__ import annotations
 
+import re
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
@@ -40,6 +41,8 @@ _EXPECTED = {
     "mapping_type": "keys and values",
 }
 """pydantic's kinds of errors that say no more than which type is expected."""
+_CONTINUES = re.compile(r"(should|must|is|are|has|holds|breaks|needs|cannot)\b")
+"""How messages begin that go on from the value; others are sentences of their own."""
 
 
 def check_model(
@@ -84,11 +87,9 @@ def _path(document: Document, loc: Sequence[str | int]) -> KeyPath:
 
 
 def _unresolved(document: Document, path: KeyPath) -> bool:
-    """Whether a value without value stands at, above or below `path`."""
+    """Whether the value at `path` has no value here."""
     node = document.node(path)
-    if node is None:
-        return False
-    return any(n.unresolved for _, n in node.walk())
+    return node is not None and node.unresolved
 
 
 def _without_union_noise(document: Document, findings: list[ErrorDetails]) -> Iterator[ErrorDetails]:
@@ -127,7 +128,9 @@ def _told(
         words = [w.strip("'") for w in str(error["ctx"]["expected"]).replace(" or ", ", ").split(", ")]
         hint = nearest(str(_shown(document, path)).strip("'"), words)
         return WrongValue(f"{shown} is not one of {', '.join(words)}", hint=hint, place=document.place(path))
-    return WrongValue(f"{shown} {_message(document, error, path)}", place=document.place(path))
+    message = _message(document, error, path)
+    continues = _CONTINUES.match(message) is not None and (node := document.node(path)) and node.kind == "scalar"
+    return WrongValue(f"{shown} {message}" if continues else message, place=document.place(path))
 
 
 def _message(document: Document, error: ErrorDetails, path: KeyPath) -> str:

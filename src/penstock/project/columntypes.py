@@ -28,7 +28,7 @@ _NAMES: dict[SqlType, str] = {
     sqltypes.UUID: "uuid uniqueidentifier guid",
     sqltypes.JSON: "json jsonb variant struct array map object super record list row",
     sqltypes.TEXT: "text string varchar char character nvarchar nchar varchar2 nvarchar2 character_varying bpchar clob"
-    " nclob citext tinytext mediumtext longtext enum name xml",
+    " nclob citext tinytext mediumtext longtext enum xml",
 }
 _BY_NAME = {name: kind for kind, names in _NAMES.items() for name in names.split()}
 _DECIMALS = ("decimal", "numeric", "number", "dec", "bignumeric", "fixed", "bigdecimal")
@@ -53,7 +53,7 @@ _DEFAULTS = {
 }  # fmt: skip
 _PHYSICAL = re.compile(
     r"(?P<name>[a-z][a-z0-9_ ]*?)\s*"
-    r"(?:[(\[]\s*(?P<first>\d{1,9}|max)?\s*(?:,\s*(?P<second>-?\d{1,9}))?[^()\[\]]*[)\]])?(?P<rest>[a-z ]*)"
+    r"(?:[(\[]\s*(?P<first>\d{1,9}|max)?\s*(?:,\s*(?P<second>-?\d{1,9}))?[^()\[\]]*[)\]])?(?P<rest>(?:\s[a-z ]*)?)"
 )
 
 

@@ -18,7 +18,7 @@ from penstock.errors import nearest
 from penstock.project.checked import check_model
 from penstock.project.errors import NotAvailable, UnknownEnvironment, WrongValue
 from penstock.project.model import LoggingSettings, LogSettings, ServeSettings, Settings, StoreSettings
-from penstock.project.values import TimeZone, secret
+from penstock.project.values import TimeZone
 from penstock.project.variables import Variables, check_secrets, fill_in
 from penstock.project.yamlfile import Document, Node, Problems
 
@@ -35,7 +35,7 @@ class _Model(BaseModel):
 class StoreTable(_Model):
     """Where results and Penstock's own tables live."""
 
-    url: str = secret(
+    url: str = Field(
         default="embedded",
         description="A PostgreSQL 15 or newer as a URL, or `embedded` for a private one that Penstock runs",
         examples=["${STORE_URL}"],

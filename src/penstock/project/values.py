@@ -11,9 +11,9 @@ import zoneinfo
 from datetime import timedelta
 from decimal import Decimal
 from functools import cache
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
+from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 
 _UNITS = {"ms": 1_000, "s": 1_000_000, "m": 60_000_000, "h": 3_600_000_000, "d": 86_400_000_000}
 """Microseconds per unit of a duration."""
@@ -93,8 +93,3 @@ ByteSize = Annotated[
 
 TimeZone = Annotated[str, BeforeValidator(parse_timezone), WithJsonSchema({"type": "string", "examples": ["UTC"]})]
 """The name of an IANA time zone."""
-
-
-def secret(**more: Any) -> Any:
-    """Returns a Field for a secret: its literal value is refused in files, and never printed."""
-    return Field(json_schema_extra={"secret": True}, **more)
