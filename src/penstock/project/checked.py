@@ -61,13 +61,11 @@ def check_model(
         return model.model_validate(data)
     except ValidationError as e:
         findings = e.errors(include_url=False)
-    bad: set[str | int] = set()
+    bad = {step for e in findings for step in _path(document, e)[:1]}
     for error in _without_union_noise(document, findings):
-        path = _path(document, error["loc"])
-        bad.update(path[:1])
-        if not _unresolved(document, path):
+        path = _path(document, error)
+        if not _left_out(document, path):
             problems.error(_told(model, document, error, path, also_known))
-    bad.update(k for e in findings for k in _path(document, e["loc"])[:1])
     rest = {k: v for k, v in data.items() if k not in bad}
     try:
         return model.model_validate(rest) if retry and len(rest) < len(data) else None
@@ -75,21 +73,25 @@ def check_model(
         return None
 
 
-def _path(document: Document, loc: Sequence[str | int]) -> KeyPath:
+def _path(document: Document, error: ErrorDetails) -> KeyPath:
     """Returns the part of pydantic's location that is in the document: names of union members are left out."""
     path: KeyPath = ()
-    for index, step in enumerate(loc):
+    for index, step in enumerate(error["loc"]):
         node = document.node(path)
-        last = index == len(loc) - 1
-        if node is not None and (node.child(step) is not None or (last and node.kind == "mapping")):
+        missing = error["type"] == "missing" and index == len(error["loc"]) - 1
+        if node is not None and (node.child(step) is not None or missing):
             path = (*path, step)
     return path
 
 
-def _unresolved(document: Document, path: KeyPath) -> bool:
-    """Whether the value at `path` has no value here."""
+def _left_out(document: Document, path: KeyPath) -> bool:
+    """Whether nothing is to be said about a value: it has none here, or it is a secret, which is told elsewhere."""
     node = document.node(path)
-    return node is not None and node.unresolved
+    return node is not None and (node.unresolved or (node.kind == "scalar" and _is_secret(document, path, node)))
+
+
+def _is_secret(document: Document, path: KeyPath, node: Node) -> bool:
+    return holds_secret((*document.at, *path), node.text)
 
 
 def _without_union_noise(document: Document, findings: list[ErrorDetails]) -> Iterator[ErrorDetails]:
@@ -100,13 +102,22 @@ def _without_union_noise(document: Document, findings: list[ErrorDetails]) -> It
     """
     groups: dict[KeyPath, list[ErrorDetails]] = {}
     for error in findings:
-        path = _path(document, error["loc"])
-        top = path[:1] if any(len(_path(document, e["loc"])) < len(e["loc"]) for e in findings) else path
-        groups.setdefault(top, []).append(error)
-    for group in groups.values():
-        telling = [e for e in group if e["type"] not in _EXPECTED or len(group) == 1]
-        deeper = [e for e in group if len(_path(document, e["loc"])) > 1]
-        yield from telling or deeper or group[:1]
+        groups.setdefault(_union_at(document, error), []).append(error)
+    for at, group in groups.items():
+        below = [e for e in group if len(_path(document, e)) > len(at)]
+        telling = [e for e in group if e["type"] not in _EXPECTED]
+        yield from below or telling or group[:1]
+
+
+def _union_at(document: Document, error: ErrorDetails) -> KeyPath:
+    """Returns the path of the union that a finding is about: up to the first step that is not in the document."""
+    path: KeyPath = ()
+    for index, step in enumerate(error["loc"]):
+        node = document.node(path)
+        if node is None or node.child(step) is None:
+            return path if index < len(error["loc"]) - 1 or error["type"] != "missing" else (*path, step)
+        path = (*path, step)
+    return path
 
 
 def _told(
@@ -151,7 +162,7 @@ def _shown(document: Document, path: KeyPath) -> str:
         return "nothing"
     if node.kind != "scalar":
         return "a list" if node.kind == "sequence" else "a mapping"
-    if holds_secret((*document.at, *path), node.text):
+    if _is_secret(document, path, node):
         return "the secret"
     if node.value is None:
         return "nothing"

@@ -11,9 +11,9 @@ import zoneinfo
 from datetime import timedelta
 from decimal import Decimal
 from functools import cache
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
+from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
 _UNITS = {"ms": 1_000, "s": 1_000_000, "m": 60_000_000, "h": 3_600_000_000, "d": 86_400_000_000}
 """Microseconds per unit of a duration."""
@@ -93,3 +93,9 @@ ByteSize = Annotated[
 
 TimeZone = Annotated[str, BeforeValidator(parse_timezone), WithJsonSchema({"type": "string", "examples": ["UTC"]})]
 """The name of an IANA time zone."""
+
+
+def secret(**more: Any) -> Any:
+    """Returns a Field for a secret: marked in the JSON Schema and the reference. Literal values are refused by the
+    key's name (`variables.is_secret_key`), so a secret's key is called password, token, secret or ends in one."""
+    return Field(json_schema_extra={"secret": True}, **more)
