@@ -1,0 +1,163 @@
+"""The keys of `type: files`."""
+
+from __future__ import annotations
+
+import codecs
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from penstock.project.values import ByteSize, Duration, secret
+from penstock.sources._files_content import WIDE
+from penstock.sources.base import SourceConfig
+
+_ALIASES = {"utf8": "utf-8", "utf-8-sig": "utf-8", "latin1": "latin-1", "utf16": "utf-16", "ansi": "cp1252"}
+
+
+class CsvConfig(SourceConfig):
+    """How CSV files are written."""
+
+    delimiter: str = Field(default=",", description="The character between fields.", examples=[";", "\\t"])
+    quote: str = Field(default='"', description="The character around fields; '' = none is special.", examples=['"'])
+    escape: str = Field(
+        "", description="The character before a quote that is meant; '' = it is doubled.", examples=["\\"]
+    )
+    header: bool = Field(default=True, description="Whether the first row names the columns.", examples=[False])
+    columns: tuple[str, ...] = Field(
+        (), description="The columns' names with `header: false`.", examples=[["id", "price"]]
+    )
+    encoding: str = Field(
+        default="utf-8",
+        description="utf-8, utf-16, cp1252, latin-1 or another single-byte code page.",
+    )
+    nulls: tuple[str, ...] = Field(
+        (), description="Words that stand for NULL beside the empty field.", examples=[["NULL"]]
+    )
+    decimal: str = Field(default=".", description="The decimal mark of numbers.", examples=[","])
+    thousands: str = Field(
+        default="",
+        description="The mark between groups of three digits; '' = none.",
+        examples=["."],
+    )
+    date_format: str = Field(
+        default="",
+        description="How dates are written (strptime); '' = ISO 8601.",
+        examples=["%d.%m.%Y"],
+    )
+    timestamp_format: str = Field(default="", description="How times are written (strptime); '' = ISO 8601.")
+    types: dict[str, str] = Field(
+        {}, description="Types of columns that are no text.", examples=[{"pieces": "integer"}]
+    )
+
+    @field_validator("encoding")
+    @classmethod
+    def _known_encoding(cls, value: str) -> str:
+        name = value.lower().replace("_", "-")
+        name = {"utf8": "utf-8", "utf-8-sig": "utf-8", "latin1": "latin-1", "utf16": "utf-16", "ansi": "cp1252"}.get(
+            name, name
+        )
+        try:
+            found = codecs.lookup(name)
+            single = len(bytes(range(32, 127)).decode(name)) == 95 and "é;\n".encode(name, "replace")[1:] == b";\n"
+        except (LookupError, UnicodeDecodeError):
+            msg = f"{value!r} is no known encoding; known are utf-8, utf-16, cp1252, latin-1 and other single-byte ones"
+            raise ValueError(msg) from None
+        if name not in ("utf-8", *WIDE) and not (single and found._is_text_encoding):
+            msg = f"{value!r} is not supported: encodings are utf-8, utf-16 and those of one byte a character"
+            raise ValueError(msg)
+        return name
+
+    @field_validator("delimiter", "quote", "escape", "decimal", "thousands")
+    @classmethod
+    def _one_character(cls, value: str) -> str:
+        if len(value) > 1 or not value.isascii() or value in "\r\n":
+            if value == "":
+                return value
+            msg = f"{value!r} must be one ASCII character"
+            raise ValueError(msg)
+        return value
+
+    @model_validator(mode="after")
+    def _agree(self) -> CsvConfig:
+        if not self.delimiter or not self.decimal:
+            msg = "`delimiter` and `decimal` must be one character"
+            raise ValueError(msg)
+        if self.header and self.columns:
+            msg = "`columns` names the columns of files without a header: say `header: false`, or leave it out"
+            raise ValueError(msg)
+        if not self.header and not self.columns:
+            msg = "`header: false` needs `columns: [a, b, ...]`"
+            raise ValueError(msg)
+        marks = [m for m in (self.delimiter, self.quote, self.escape) if m]
+        if len(set(marks)) != len(marks) and self.escape != self.quote:
+            msg = "`delimiter`, `quote` and `escape` must differ"
+            raise ValueError(msg)
+        if self.decimal == self.thousands:
+            msg = f"`decimal` and `thousands` are both {self.decimal!r}"
+            raise ValueError(msg)
+        return self
+
+
+class ReadyConfig(SourceConfig):
+    """When a file is taken to be complete."""
+
+    stable_for: Duration | None = Field(
+        default=None,
+        description="Size and time unchanged for so long.",
+        examples=["2s"],
+    )
+    marker: str | None = Field(
+        default=None,
+        description="A file that says so: the file's name with this ending, or this name in its folder.",
+        examples=[".done"],
+    )
+
+
+class MoveConfig(SourceConfig):
+    """`after: {move: folder}`."""
+
+    move: str = Field(
+        description="Where files go, relative to the project folder; in a bucket, a prefix.", examples=["done"]
+    )
+
+
+class S3Config(SourceConfig):
+    """How a bucket is reached; what is left out comes from the environment (AWS_ACCESS_KEY_ID, ...)."""
+
+    endpoint: str | None = Field(
+        default=None, description="URL of an S3-compatible service.", examples=["http://localhost:9000"]
+    )
+    region: str | None = Field(default=None, description="The bucket's region.", examples=["eu-central-1"])
+    access_key_id: str | None = Field(default=None, description="Key.", examples=["${S3_KEY}"])
+    secret_access_key: str | None = secret(default=None, description="Secret.", examples=["${S3_SECRET}"])
+    session_token: str | None = secret(default=None, description="Token of a temporary key.")
+
+
+class FilesConfig(SourceConfig):
+    """A folder or bucket in which files appear."""
+
+    path: str = Field(description="The folder, relative to the project's, or s3://bucket/prefix.", examples=["drops"])
+    match: str | None = Field(
+        default=None, description="Glob below path; ** descends. Default: all known endings.", examples=["**/*.csv*"]
+    )
+    format: Literal["csv", "jsonl", "json", "parquet"] | None = Field(
+        default=None, description="Default: by the file's ending."
+    )
+    csv: CsvConfig = Field(default=CsvConfig(), description="How CSV files are written.")
+    ready: ReadyConfig = Field(
+        default=ReadyConfig(), description="When a file is complete; default: stable for 1s, in a bucket at once."
+    )
+    after: Literal["keep", "delete"] | MoveConfig = Field(
+        default="keep",
+        description="What becomes of a file that was read.",
+    )
+    same_content: Literal["skip", "load"] = Field(
+        "skip", description="What to do with a read content under a new name."
+    )
+    max_file_size: ByteSize = Field(
+        10 * 10**9, description="Larger files (unpacked) are refused whole.", examples=["10GB"]
+    )
+    max_line_size: ByteSize = Field(
+        16 << 20, description="Longer rows of text formats are refused.", examples=["16MiB"]
+    )
+    s3: S3Config = Field(default=S3Config(), description="How a bucket is reached.")

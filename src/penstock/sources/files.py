@@ -1,0 +1,354 @@
+"""`type: files`: rows of files in a folder or bucket, each file once, in the order of their names (bytewise).
+
+What is known of a file is its receipt: how far it was read, the hash of what was read, size and time. So the cursor
+is only the number of the round. A round reads the files that stood when it began, to the size they had; where it finds
+more than one, it records them all as `pending` first, so that a round cut off by a crash ends where it would have
+ended. Files that are still being written are waited for a moment, then left to the next round.
+
+A file that grew is read from its old end when its beginning is unchanged. One that changed otherwise is a new file
+where the stream has a primary key (known rows are duplicates) or where files that were read are moved away or
+deleted; else it is refused whole.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+
+import pyarrow as pa
+
+from penstock.observe import emit
+from penstock.observe.events import Step
+from penstock.sources._files_config import FilesConfig, MoveConfig
+from penstock.sources._files_content import Gone, Unreadable, stored_hash
+from penstock.sources._files_read import Changed, Chunk, Reading, Start, known_format, start_of
+from penstock.sources._files_store import Folder, Item, Pattern, Place, Raw
+from penstock.sources.base import Cursor, RawBatch, Receipt, Refusal, Source, SourceContext
+
+ADDED = {"_file": pa.string(), "_line": pa.int64(), "_modified_at": pa.timestamp("us", tz="UTC")}
+"""Columns every file has beside its own."""
+SETTLED = frozenset({"done", "unreadable", "same_content", "gone"})
+KEPT = 64 << 10
+STABLE_FOR = 1.0
+"""Seconds; the default of `ready: {stable_for}` for local files."""
+
+
+class Files(Source):
+    """Reads CSV, JSON lines, JSON arrays and Parquet files as they appear."""
+
+    type = "files"
+    Config = FilesConfig
+
+    def __init__(self, context: SourceContext) -> None:
+        super().__init__(context)
+        self.config: FilesConfig = context.file.config
+        used = context.columns_used
+        own = None if used is None else frozenset(used - set(ADDED))
+        self._added = [name for name in ADDED if used is None or name in used]
+        self._reading = Reading(self.config, context, own)
+        self._place: Place = Folder(context.root / self.config.path)
+        self._pattern = Pattern(self.config.match) if self.config.match else None
+        self._receipts: dict[str, Receipt] = {}
+        self._items: dict[str, Item] = {}
+        self._round = 0
+        self._seen: dict[str, tuple[int, int, float]] = {}
+        self._held: list[str] = []
+
+    def open(self, cursor: Cursor, receipts: Mapping[str, Receipt]) -> None:
+        self._receipts = dict(receipts)
+        self._round = int(cursor.get("round", 0))
+        self._place.items()
+
+    def close(self) -> None:
+        self._items = {}
+
+    def waiting(self) -> str:
+        return "; ".join(self._held[:3]) + (f"; and {len(self._held) - 3} more" if len(self._held) > 3 else "")
+
+    def committed(self, batch: RawBatch) -> None:
+        receipt = self._receipts.get(batch.item or "")
+        if receipt is not None and receipt in batch.receipts and receipt.item in self._items:
+            self._after(self._items[receipt.item], receipt)
+
+    def round(self) -> Iterator[RawBatch]:
+        unfinished = [r for r in self._receipts.values() if r.state in ("pending", "reading")]
+        if unfinished:
+            yield from self._read_all(self._of_unfinished_round(unfinished))
+            return
+        found = self._candidates()
+        ready = [item for item in found if self._wait_for(item) == 0]
+        yield from self._announced(ready)
+        late = [item for item in found if item not in ready]
+        yield from self._announced(self._settled(late))
+
+    # which files
+
+    def _candidates(self) -> list[Item]:
+        """The files that are new or changed; unchanged ones get what `after` still owes them."""
+        listed = self._place.items()
+        names = {item.name for item in listed}
+        found = []
+        for item in listed:
+            if not self._is_ours(item.name, names):
+                continue
+            receipt = self._receipts.get(item.name)
+            if receipt is None or not self._is_settled(receipt, item):
+                found.append(item)
+            else:
+                self._after(item, receipt)
+        return found
+
+    def _is_ours(self, name: str, names: set[str]) -> bool:
+        marker = self.config.ready.marker
+        if marker and (name.rsplit("/", 1)[-1] == marker or (name.endswith(marker) and name[: -len(marker)] in names)):
+            return False
+        if isinstance(self.config.after, MoveConfig) and self._is_moved(name):
+            return False
+        if self._pattern is None:
+            return bool(self.config.format or known_format(name))
+        return self._pattern.matches(name)
+
+    def _is_moved(self, name: str) -> bool:
+        """Whether the file lies where read files go."""
+        if not isinstance(self.config.after, MoveConfig):
+            return False
+        target = os.path.relpath(self.context.root / self.config.after.move, self.context.root / self.config.path)
+        return name.startswith(f"{target}/")
+
+    def _is_settled(self, receipt: Receipt, item: Item) -> bool:
+        same = receipt.size == item.size and receipt.details.get("mtime_ns") == item.mtime_ns
+        if same and receipt.details.get("denied"):
+            return not os.access(item.key, os.R_OK)
+        return same and receipt.state in SETTLED
+
+    def _wait_for(self, item: Item) -> float:
+        """Seconds until the file is taken to be complete, as far as can be told now; 0 = it is."""
+        ready = self.config.ready
+        if ready.marker and not self._marked(item, ready.marker):
+            return -1.0
+        if ready.stable_for is None and (ready.marker or self._place.settles_at_once or self._has_footer(item)):
+            return 0.0
+        wanted = STABLE_FOR if ready.stable_for is None else ready.stable_for.total_seconds()
+        age = time.time() - item.mtime_ns / 1e9
+        if age >= wanted:
+            return 0.0
+        size, mtime, since = self._seen.get(item.name, (-1, -1, 0.0))
+        if (size, mtime) != (item.size, item.mtime_ns):
+            since = time.monotonic()
+            self._seen[item.name] = (item.size, item.mtime_ns, since)
+        return max(0.0, min(wanted - max(age, 0.0), since + wanted - time.monotonic()))
+
+    def _marked(self, item: Item, marker: str) -> bool:
+        folder = item.name.rpartition("/")[0]
+        beside = f"{folder}/{marker}" if folder else marker
+        return self._place.has(item.name + marker) or self._place.has(beside)
+
+    def _has_footer(self, item: Item) -> bool:
+        """Whether a Parquet file has its end, which is written last."""
+        try:
+            if self._reading.format_of(item.name) != "parquet" or item.size < 12:
+                return False
+            raw = self._place.open(item)
+        except (Unreadable, OSError):
+            return False
+        try:
+            return raw.read(item.size - 4, 4) == b"PAR1"
+        except OSError:
+            return False
+        finally:
+            raw.close()
+
+    def _settled(self, items: Iterable[Item]) -> list[Item]:
+        """Waits a moment for files that are still being written; returns those that stood still."""
+        settled, held = [], []
+        for item in items:
+            wait = self._wait_for(item)
+            if wait > 0:
+                self._sleep(wait)
+            now = self._place.stat(item)
+            if wait >= 0 and now is not None and self._wait_for(now) == 0:
+                settled.append(now)
+            elif now is not None:
+                held.append(f"{item.name} has no marker yet" if wait < 0 else f"{item.name} is still being written")
+        self._held = held
+        return settled
+
+    def _sleep(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0 and not self.stop_requested():
+            time.sleep(min(left, 0.1))
+
+    def _of_unfinished_round(self, receipts: list[Receipt]) -> list[Item]:
+        """The files of a round that was cut off, to the sizes they had when it began."""
+        now = {item.name: item for item in self._place.items()}
+        items = []
+        for receipt in sorted(receipts, key=lambda r: r.item.encode()):
+            size = int(receipt.details.get("goal", receipt.size))
+            item = now.get(receipt.item) or Item(receipt.item, size, int(receipt.details.get("mtime_ns", 0)), "")
+            items.append(item if item.size < size else dataclasses.replace(item, size=size))
+        return items
+
+    # reading
+
+    def _announced(self, items: list[Item]) -> Iterator[RawBatch]:
+        if not items:
+            return
+        self._round += 1
+        if len(items) > 1:
+            receipts = tuple(self._receipt(i, self._receipts.get(i.name), "pending") for i in items)
+            announced = self._batch(items[0], None, receipts=receipts)
+            yield from self._give(dataclasses.replace(announced, origin="", item=None))
+        yield from self._read_all(items)
+
+    def _read_all(self, items: list[Item]) -> Iterator[RawBatch]:
+        for item in items:
+            if self.stop_requested():
+                return
+            self._items[item.name] = item
+            yield from self._read(item)
+
+    def _give(self, batch: RawBatch) -> Iterator[RawBatch]:
+        """Yields a batch; what it says of its files holds once it is asked for the next one."""
+        self._receipts |= {r.item: r for r in batch.receipts}
+        yield batch
+
+    def _read(self, item: Item) -> Iterator[RawBatch]:
+        try:
+            raw = self._place.open(item)
+        except FileNotFoundError:
+            receipt = self._receipt(item, self._receipts.get(item.name), "gone")
+            yield from self._give(self._batch(item, None, receipts=(receipt,)))
+            return
+        except OSError as e:
+            yield from self._give(self._refused(item, None, f"the file cannot be opened: {e.strerror or e}", "denied"))
+            return
+        try:
+            yield from self._read_raw(raw, item)
+        except Unreadable as e:
+            yield from self._give(self._refused(item, raw, e.reason, rule=e.rule))
+        except Gone as e:
+            yield from self._give(self._refused(item, raw, str(e), rule="gone"))
+        finally:
+            raw.close()
+
+    def _read_raw(self, raw: Raw, item: Item) -> Iterator[RawBatch]:
+        before = self._receipts.get(item.name)
+        start = start_of(before.details) if before else Start()
+        if start.offset == 0 and (twin := self._twin(raw, item)):
+            receipt = dataclasses.replace(self._receipt(item, before, "same_content"), hash=twin)
+            yield from self._give(self._batch(item, None, receipts=(receipt,)))
+            return
+        try:
+            for chunk in self._reading.chunks(raw, item, start):
+                yield from self._give(self._rows(item, chunk))
+        except Changed:
+            if not self._may_begin_again():
+                reason = "the file was changed where it had been read already, and the stream has no primary key"
+                yield from self._give(self._refused(item, raw, reason, rule="changed"))
+                return
+            for chunk in self._reading.chunks(raw, item, Start()):
+                yield from self._give(self._rows(item, chunk))
+
+    def _may_begin_again(self) -> bool:
+        return bool(self.context.stream.primary_key) or self.config.after != "keep"
+
+    def _twin(self, raw: Raw, item: Item) -> str:
+        """The hash of this file when another one with the same content was read; '' = none was."""
+        if self.config.same_content == "load" or not item.size:
+            return ""
+        known = {
+            r.hash
+            for r in self._receipts.values()
+            if r.size == item.size and r.state == "done" and (r.item != item.name or self.config.after != "keep")
+        }
+        if not known:
+            return ""
+        found = stored_hash(raw, item.size)
+        return found if found in known else ""
+
+    def _rows(self, item: Item, chunk: Chunk) -> RawBatch:
+        state = "done" if chunk.last else "reading"
+        receipt = self._receipt(item, self._receipts.get(item.name), state)
+        details = {**receipt.details, **dataclasses.asdict(chunk.next), "header": list(chunk.next.header)}
+        receipt = dataclasses.replace(
+            receipt,
+            hash=chunk.hash if chunk.last else "",
+            rows_read=receipt.rows_read + chunk.table.num_rows + len(chunk.refusals),
+            details=details,
+        )
+        return self._batch(item, chunk, chunk.refusals, (receipt,))
+
+    def _receipt(self, item: Item, before: Receipt | None, state: str) -> Receipt:
+        known = before or Receipt(item.name, state)
+        details = {k: v for k, v in known.details.items() if k != "denied"}
+        details |= {"mtime_ns": item.mtime_ns, "goal": item.size}
+        at = datetime.fromtimestamp(item.mtime_ns // 1000 / 1e6, UTC)
+        return dataclasses.replace(known, state=state, size=item.size, modified_at=at, details=details)
+
+    def _refused(self, item: Item, raw: Raw | None, reason: str, rule: str = "unreadable_file") -> RawBatch:
+        """One refusal for the whole file, or for what is left of it."""
+        receipt = self._receipt(item, self._receipts.get(item.name), "unreadable")
+        details = {**receipt.details, "reason": reason} | ({"denied": True} if rule == "denied" else {})
+        receipt = dataclasses.replace(receipt, rows_read=receipt.rows_read + 1, details=details)
+        rule = "unreadable_file" if rule == "denied" else rule
+        return self._batch(item, None, (Refusal("", rule, reason, _head(raw)),), (receipt,))
+
+    def _batch(
+        self, item: Item, chunk: Chunk | None, refusals: tuple[Refusal, ...] = (), receipts: tuple[Receipt, ...] = ()
+    ) -> RawBatch:
+        table = chunk.table if chunk else pa.table({})
+        lines = chunk.lines if chunk else pa.array([], pa.int64())
+        for name in self._added:
+            table = _with_column(table, name, self._column(name, item, lines))
+        if not table.num_columns:
+            table = pa.table({"_line": lines})
+        return RawBatch(
+            table=table,
+            origin=item.name,
+            positions=lines,
+            cursor={"round": self._round},
+            read_at=datetime.now(UTC),
+            refusals=refusals,
+            receipts=receipts,
+            original=chunk.original if chunk else None,
+            item=item.name,
+        )
+
+    def _column(self, name: str, item: Item, lines: pa.Array) -> pa.Array:
+        if name == "_line":
+            return lines
+        value = item.name if name == "_file" else item.mtime_ns // 1000
+        return pa.repeat(pa.scalar(value).cast(ADDED[name]), len(lines))
+
+    # afterwards
+
+    def _after(self, item: Item, receipt: Receipt) -> None:
+        """Moves or deletes a file that was read to its end and has not changed since."""
+        after = self.config.after
+        if after == "keep" or receipt.state not in ("done", "same_content"):
+            return
+        now = self._place.stat(item)
+        if now is None or (now.size, now.mtime_ns) != (receipt.size, receipt.details.get("mtime_ns")):
+            return
+        emit(Step("files.after", self.context.file.name))
+        if isinstance(after, MoveConfig):
+            self._place.move(item, str(self.context.root / after.move), receipt.hash[:8])
+        else:
+            self._place.delete(item)
+
+
+def _with_column(table: pa.Table, name: str, values: pa.Array) -> pa.Table:
+    if name in table.column_names:
+        return table.set_column(table.column_names.index(name), name, values)
+    return table.append_column(name, values) if table.num_columns else pa.table({name: values})
+
+
+def _head(raw: Raw | None) -> bytes:
+    """The first bytes of a file that cannot be read, as far as they can be had."""
+    try:
+        return raw.read(0, KEPT) if raw else b""
+    except OSError:
+        return b""
