@@ -208,8 +208,8 @@ _RECORDERS: Mapping[type[Observation], Callable[[Metrics, Any], None]] = {
     RequestServed: _served,
     AnswersSent: _sent,
 }
-TO_METRICS = tuple(_RECORDERS)
-"""The observations that metrics are made of: what another process must hand over to be counted here."""
+OF_THE_WRITER = tuple(kind for kind in _RECORDERS if kind not in (RequestServed, AnswersSent))
+"""The writer's observations that metrics are made of: what it hands over to be counted where `/metrics` is."""
 
 
 def reference_page() -> str:

@@ -9,35 +9,12 @@ from __future__ import annotations
 from penstock.errors import PenstockError
 
 
-class BadEndpointSql(PenstockError):
-    """The endpoint's SQL cannot be read as PostgreSQL's SQL. Mend the statement at the place named."""
-
-    code = "PEN801"
-    title = "endpoint SQL not readable"
-
-
 class NotOneSelect(PenstockError):
     """An endpoint answers with one SELECT and changes nothing: no INSERT, UPDATE, DELETE, DDL, SELECT INTO or row
     locks, no second statement. Write one SELECT (WITH and UNION are fine)."""
 
     code = "PEN802"
     title = "endpoint is not one SELECT"
-
-
-class UndeclaredParameter(PenstockError):
-    """The SQL names a `:parameter` that the header does not declare. Declare it under `parameters:` or mend the
-    name. A colon that is no parameter belongs in quotes."""
-
-    code = "PEN803"
-    title = "parameter not declared"
-
-
-class BadParameterSchema(PenstockError):
-    """A parameter's JSON Schema uses a type, a format or a keyword that Penstock does not check, or a value that
-    contradicts it (a default outside its bounds). Use the keywords the message names."""
-
-    code = "PEN804"
-    title = "parameter schema not supported"
 
 
 class PathTaken(PenstockError):
@@ -47,28 +24,12 @@ class PathTaken(PenstockError):
     title = "path already taken"
 
 
-class TableNotKnown(PenstockError):
-    """The endpoint reads a table that no pipeline keeps. Mend the name; a table or view of your own is named with
-    its schema, as in `public.my_view`."""
-
-    code = "PEN806"
-    title = "table not known"
-
-
 class ColumnNotKnown(PenstockError):
     """The endpoint names a column that the pipeline's result does not have. Mend the name or add it to the
     pipeline's SELECT."""
 
     code = "PEN807"
     title = "column not known"
-
-
-class ParameterNotUsed(PenstockError):
-    """A parameter is declared and the SQL does not use it: every value would get the same answer. Use it or remove
-    it."""
-
-    code = "PEN808"
-    title = "parameter not used"
 
 
 class BadPaging(PenstockError):
@@ -84,14 +45,6 @@ class EndpointRefused(PenstockError):
 
     code = "PEN810"
     title = "endpoint refused by the store"
-
-
-class PathDiffers(PenstockError):
-    """The `{names}` in the path and the parameters marked as the path's differ. Every `{name}` is a parameter and
-    needs an entry under `parameters:`."""
-
-    code = "PEN811"
-    title = "path and parameters differ"
 
 
 class CannotListen(PenstockError):

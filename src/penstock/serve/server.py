@@ -67,12 +67,24 @@ def run_server(
     ends the server when it is set, for callers that have other reasons than a signal. Raises CannotListen,
     StoreNotReached, and PenstockErrors with every endpoint that the store refuses.
     """
+    serve = project.settings.serve
+    with listen(options.host or serve.host, serve.port if options.port is None else options.port) as sock:
+        serve_on(project, store_url, options, sock, on_ready, stop)
+
+
+def serve_on(
+    project: Project,
+    store_url: str,
+    options: ServeOptions,
+    sock: socket.socket,
+    on_ready: Callable[[str, int], None],
+    stop: Callable[[asyncio.Event], None] | None,
+) -> None:
+    """Serves on a socket that listens; otherwise as `run_server`."""
     refused = check_on_store(project, store_url, timeout=options.timeout)
     if refused:
         raise PenstockErrors(refused)
-    host, port = options.host or project.settings.serve.host, options.port
-    with listen(host, project.settings.serve.port if port is None else port) as sock:
-        asyncio.run(_serve(project, store_url, options, sock, on_ready, stop))
+    asyncio.run(_serve(project, store_url, options, sock, on_ready, stop))
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -7,9 +7,9 @@ its own reading cannot fail. All that is wrong with a request is found at once.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 
@@ -17,16 +17,13 @@ from penstock.errors import nearest
 from penstock.project.model import Parameter
 
 _TYPES = {"integer": "bigint", "number": "numeric", "boolean": "boolean", "string": "text"}
-_FORMATS = {"date": "date", "date-time": "timestamptz", "uuid": "uuid"}
-_ANNOTATIONS = {"title", "description", "example", "examples", "deprecated", "$comment"}
-_OWN = {"required", "in"}
-_BOUNDS = {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"}
-_LENGTHS = {"minLength", "maxLength", "pattern"}
-KEYWORDS = {"type", "format", "enum", "const", "default"} | _BOUNDS | _LENGTHS | _ANNOTATIONS | _OWN
+_FORMATS = {"date": "date", "date-time": "timestamptz", "time": "time", "uuid": "uuid"}
+"""Formats that are checked and bound as a type of their own; others (email, uri) say what a text is meant to be."""
 _INTEGER = re.compile(r"-?[0-9]{1,40}")
 _NUMBER = re.compile(r"-?[0-9]{1,300}(\.[0-9]{1,300})?([eE][+-]?[0-9]{1,3})?")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_TIME = re.compile(r"[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?[Zz]?")
 _DATE_TIME = re.compile(
     r"(?P<day>[0-9]{4}-[0-9]{2}-[0-9]{2})[Tt](?P<time>[0-9]{2}:[0-9]{2}:[0-9]{2})(\.(?P<part>[0-9]{1,12}))?"
     r"(?P<zone>[Zz]|[+-][0-9]{2}:[0-9]{2})"
@@ -117,6 +114,17 @@ def _read_date(text: str) -> tuple[Value, str]:
     return text, text
 
 
+def _read_time(text: str) -> tuple[Value, str]:
+    wrong = f"must be a time of day as 10:00:00, in UTC, is {_shown(text)}"
+    if not _TIME.fullmatch(text):
+        raise Unusable(wrong)
+    try:
+        time.fromisoformat(text[:8])
+    except ValueError as error:
+        raise Unusable(f"{wrong} ({error})") from error
+    return text, text.rstrip("Zz")
+
+
 def _read_date_time(text: str) -> tuple[Value, str]:
     wrong = f"must be a time as 2026-01-23T10:00:00Z (RFC 3339, with its zone), is {_shown(text)}"
     match = _DATE_TIME.fullmatch(text)
@@ -150,6 +158,7 @@ _READERS: Mapping[str, Callable[[str], tuple[Value, str]]] = {
     "uuid": _read_uuid,
     "date": _read_date,
     "date-time": _read_date_time,
+    "time": _read_time,
 }
 
 
@@ -158,6 +167,8 @@ def _check(value: Value, text: str, schema: Mapping[str, Any]) -> None:
     if allowed is not None and text not in (spelled(v) for v in allowed):
         raise Unusable(f"must be one of {', '.join(spelled(v) for v in allowed)}, is {_shown(text)}")
     if isinstance(value, int | Decimal) and not isinstance(value, bool):
+        if schema.get("format") == "int32" and not -(2**31) <= value < 2**31:
+            raise Unusable(f"must fit 32 bits, is {value}")
         _check_bounds(Decimal(value), schema)
     elif isinstance(value, str):
         _check_text(value, schema)
@@ -227,36 +238,3 @@ def _value(texts: list[str], parameter: Parameter) -> str | None:
     if parameter.schema.get("default") is not None:
         return parse(spelled(parameter.schema["default"]), parameter.schema)
     return None
-
-
-def schema_problems(parameter: Parameter) -> Iterator[str]:
-    """Yields what is wrong with a parameter's schema itself, one sentence each."""
-    schema = parameter.schema
-    for word in schema.keys() - KEYWORDS:
-        yield f"keyword '{word}' is not supported; {nearest(word, KEYWORDS - _OWN)}"
-    kind = schema.get("type", "string")
-    if not isinstance(kind, str) or kind not in _TYPES:
-        yield f"type {kind!r} is not supported; {nearest(str(kind), _TYPES)}"
-        return
-    misplaced = (_LENGTHS if kind != "string" else _BOUNDS) & schema.keys()
-    for word in sorted(misplaced):
-        yield f"'{word}' says nothing about type {kind}"
-    yield from _value_problems(schema)
-
-
-def _value_problems(schema: Mapping[str, Any]) -> Iterator[str]:
-    try:
-        re.compile(str(schema.get("pattern", "")))
-    except re.error as error:
-        yield f"pattern {schema['pattern']!r} cannot be read: {error}"
-        return
-    for word in sorted((_BOUNDS | {"minLength", "maxLength"}) & schema.keys()):
-        if isinstance(schema[word], bool) or not isinstance(schema[word], int | float | Decimal):
-            yield f"{word} must be a number, is {schema[word]!r}"
-            return
-    for word, value in (("default", schema.get("default")), *(("enum", v) for v in schema.get("enum", ()))):
-        if value is not None:
-            try:
-                parse(spelled(value), schema)
-            except Unusable as error:
-                yield f"{word} {spelled(value)!r} {error}"
