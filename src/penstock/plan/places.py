@@ -1,0 +1,35 @@
+"""Where in the pipeline's file a piece of SQL stands."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from itertools import accumulate
+
+from sqlglot import exp
+
+from penstock.errors import Place
+from penstock.project.model import PipelineFile
+
+
+class Places:
+    """Turns offsets into the SQL text of one pipeline into places of its file."""
+
+    def __init__(self, pipeline: PipelineFile) -> None:
+        self._file = pipeline.place.file
+        self._first_line = pipeline.sql_line
+        lines = pipeline.sql.split("\n")
+        self._starts = [0, *accumulate(len(line) + 1 for line in lines)]
+
+    def at(self, offset: int) -> Place:
+        """Returns the place of a 0-based offset into the SQL."""
+        line = bisect_right(self._starts, offset) - 1
+        return Place(self._file, self._first_line + line, offset - self._starts[line] + 1)
+
+    def line_column(self, line: int, column: int) -> Place:
+        """Returns the place of a 1-based line and column of the SQL."""
+        return Place(self._file, self._first_line + line - 1, column)
+
+    def of(self, node: exp.Expr) -> Place:
+        """Returns where a node begins: the first of its tokens whose offset sqlglot has kept."""
+        offsets = [n.meta["start"] for n in node.walk() if "start" in n.meta]
+        return self.at(min(offsets)) if offsets else Place(self._file, self._first_line, 1)
