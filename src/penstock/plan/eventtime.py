@@ -203,10 +203,6 @@ def _year(node: Node, event_time: Node, zone: str) -> Step | None:
     return _by_unit(node.args[0], "year", event_time, zone)
 
 
-def _date_part(node: Node, event_time: Node, zone: str) -> Step | None:
-    return _by_unit(node.args[1], "year", event_time, zone) if node.args[0].value == "year" else None
-
-
 def _last_day(node: Node, event_time: Node, zone: str) -> Step | None:
     return _by_unit(node.args[0], "month", event_time, zone)
 
@@ -228,5 +224,5 @@ def _shifted(node: Node, event_time: Node, zone: str) -> Step | None:
 
 _CALLS: dict[str, Callable[[Node, Node, str], Step | None]] = {
     "date_trunc": _truncated, "time_bucket": _bucketed, "strftime": _formatted, "year": _year,
-    "date_part": _date_part, "last_day": _last_day, "+": _shifted, "-": _shifted,
+    "last_day": _last_day, "+": _shifted, "-": _shifted,
 }  # fmt: skip

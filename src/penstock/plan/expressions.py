@@ -44,7 +44,8 @@ class Expressions:
         if handler:
             return handler(self, sql)
         if aggregates.is_aggregate(sql):
-            return aggregates.build(self, sql)
+            with self.scope.inside_aggregate():
+                return aggregates.build(self, sql)
         return special.build(self, sql)
 
     def condition(self, sql: exp.Expr) -> Node:

@@ -92,11 +92,19 @@ _NOT_DETERMINISTIC_CLASSES = (
 )  # fmt: skip
 
 
+_SHOWN: dict[type, str] = {
+    exp.GroupConcat: "string_agg", exp.ArrayAgg: "list", exp.PercentileCont: "quantile_cont",
+    exp.PercentileDisc: "quantile_disc", exp.ApproxDistinct: "approx_count_distinct", exp.Rand: "random",
+}  # fmt: skip
+
+
 def function_name(node: exp.Expr) -> str:
     """Returns the name a user would know the function by."""
     if isinstance(node, exp.Anonymous):
         return str(node.this).lower()
     known = _CLASSES.get(type(node))
+    if type(node) in _SHOWN:
+        return _SHOWN[type(node)]
     return known[0] if known else str(getattr(node, "sql_name", lambda: type(node).__name__)()).lower()
 
 

@@ -63,7 +63,7 @@ def parse(pipeline: PipelineFile, places: Places) -> exp.Expr:
     except ParseError as e:
         first = e.errors[0] if e.errors else {}
         place = _token_end(places, first)
-        found = f"{first.get('description', str(e))} near '{first.get('highlight', '')}'"
+        found = _readable(str(first.get("description", "")), str(first.get("highlight", "")))
         raise SqlSyntaxError(found, hint="a pipeline is one SELECT of DuckDB's dialect", place=place) from e
     except TokenError as e:
         raise SqlSyntaxError(str(e), hint="is a quote or comment left open?", place=pipeline.place) from e
@@ -72,6 +72,12 @@ def parse(pipeline: PipelineFile, places: Places) -> exp.Expr:
         place = places.of(statements[1]) if len(statements) > 1 else places.line_column(1, 1)
         raise SqlSyntaxError(msg, hint="a pipeline's file holds exactly one SELECT", place=place)
     return statements[0]
+
+
+def _readable(description: str, word: str) -> str:
+    if description.startswith("Required keyword"):
+        return f"something is missing after '{word}'"
+    return f"{description.removesuffix('.')} at '{word}'" if word else description or "the text cannot be read"
 
 
 def _token_end(places: Places, error: Mapping[str, object]) -> Place:

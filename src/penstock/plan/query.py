@@ -163,11 +163,19 @@ class _Select:
             msg = f"'{name}' is defined by itself"
             raise UnknownColumnError(msg, hint=nearest(name, self.columns), place=place)
         self.open_aliases.append(name)
-        first, self.alias_first = self.alias_first, False
         try:
-            return replace(self.expressions.build(self.sql_of_alias[name]), place=place)
+            with self.inside_aggregate():
+                return replace(self.expressions.build(self.sql_of_alias[name]), place=place)
         finally:
             self.open_aliases.pop()
+
+    @contextmanager
+    def inside_aggregate(self) -> Iterator[None]:
+        """Makes columns of FROM come before aliases, as they do inside an aggregate of HAVING."""
+        first, self.alias_first = self.alias_first, False
+        try:
+            yield
+        finally:
             self.alias_first = first
 
     def window_named(self, name: str) -> exp.Expr | None:
@@ -182,8 +190,8 @@ class _Select:
     def query(self) -> Query:
         """Returns the meaning of the SELECT; what is wrong is collected in the context."""
         where = self._conditions("where", "WHERE")
-        groups = self._groups()
         outputs = self._outputs()
+        groups = self._in_order_of(outputs, self._groups())
         self.alias_first = True
         having = self._conditions("having", "HAVING")
         self.alias_first = False
@@ -202,12 +210,12 @@ class _Select:
         sql = self.select.args.get(key)
         if sql is None:
             return ()
-        found: tuple[Node, ...] = ()
+        terms: list[Node] = []
         with self.context.collecting():
             node = self.expressions.condition(sql.this)
             shape.check_level(node, clause, over_groups=not self.base.is_plain, place=self.context.places.of(sql.this))
-            found = conjuncts(node)
-        return found
+            terms += conjuncts(node)
+        return tuple(terms)
 
     def _groups(self) -> tuple[Node, ...] | None:
         group = self.select.args.get("group")
@@ -216,14 +224,19 @@ class _Select:
         found: list[Node] = []
         for sql in self._group_expressions(group):
             with self.context.collecting():
-                node = self._settled(self.expressions.build(sql))
+                node = shape.settled(self.expressions.build(sql))
                 shape.check_level(node, "GROUP BY", over_groups=False, place=self.context.places.of(sql))
                 if node not in found:
                     found.append(node)
         return tuple(found)
 
-    def _settled(self, node: Node) -> Node:
-        return shape.settled(node)
+    @staticmethod
+    def _in_order_of(outputs: tuple[Output, ...], groups: tuple[Node, ...] | None) -> tuple[Node, ...] | None:
+        """Returns the groups in the order of the SELECT, so that GROUP BY a, b and GROUP BY b, a are one plan."""
+        if groups is None:
+            return None
+        place = {o.node: i for i, o in reversed(list(enumerate(outputs)))}
+        return tuple(sorted(groups, key=lambda g: place.get(g, len(place))))
 
     def _group_expressions(self, group: exp.Group) -> list[exp.Expr]:
         if group.args.get("all"):
@@ -234,7 +247,7 @@ class _Select:
             if isinstance(sql, exp.Literal) and not sql.is_string and sql.name.isdigit():
                 with self.context.collecting():
                     found.append(self._ordinal(sql))
-            else:
+            elif not isinstance(sql, shape.GROUPING_SETS):
                 found += sql.expressions if isinstance(sql, exp.Tuple) else [sql]
         return found
 
@@ -253,7 +266,7 @@ class _Select:
             return None
         if any(shape.mentions_aggregate(e, self.sql_of_alias) for e in self.select.expressions):
             return None
-        return tuple(dict.fromkeys(self._settled(o.node) for o in self._outputs(collect=False)))
+        return tuple(dict.fromkeys(shape.settled(o.node) for o in self._outputs(collect=False)))
 
     def _outputs(self, *, collect: bool = True) -> tuple[Output, ...]:
         found: list[Output] = []
@@ -270,7 +283,7 @@ class _Select:
         if isinstance(sql, exp.Star) or (isinstance(sql, exp.Column) and isinstance(sql.this, exp.Star)):
             return self._star(sql, place)
         if isinstance(sql, exp.Alias):
-            return [Output(sql.alias, self._settled(self.expressions.build(sql.this)), place)]
+            return [Output(sql.alias, shape.settled(self.expressions.build(sql.this)), place)]
         if isinstance(sql, exp.Column):
             name = next((o.name for o in self.base.outputs if o.name.lower() == sql.name.lower()), sql.name)
             return [Output(name, self.expressions.build(sql), place)]

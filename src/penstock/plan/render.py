@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from penstock.plan import exact
+from penstock.plan.times import span_of
 from penstock.plan.tree import NULL, Node, Order, rebuild
-from penstock.sqltypes import DOUBLE, SqlType, decimal
+from penstock.sqltypes import DOUBLE, TIMESTAMP, SqlType, decimal
 
 _INFIX = frozenset(
     ["+", "-", "*", "/", "//", "%", "=", "<>", "<", "<=", ">", ">=", "||", "and", "or", "like", "ilike",
@@ -70,6 +71,8 @@ def _literal(node: Node) -> str:
 def _call(node: Node) -> str:
     name = node.value
     args = [render(a) for a in node.args]
+    if name in ("+", "-") and node.type == TIMESTAMP:
+        return f"make_timestamptz(epoch_us({args[0]}) {name} {span_of(node.args[1]).microseconds})"
     if name in _INFIX:
         return f"({f' {name.upper()} '.join(args)})"
     if name in _SPECIAL:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 from sqlglot import exp
@@ -15,6 +16,9 @@ class Scope(Protocol):
 
     def resolve(self, column: exp.Column, place: Place) -> Node:
         """Returns what a name stands for. Raises UnknownColumnError."""
+
+    def inside_aggregate(self) -> AbstractContextManager[None]:
+        """Within it, columns of FROM come before aliases."""
 
     def window_named(self, name: str) -> exp.Expr | None:
         """Returns the definition of a named window, None when there is none."""

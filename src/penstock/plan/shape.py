@@ -25,6 +25,9 @@ _CLAUSES = {
 }
 
 
+GROUPING_SETS = (exp.Rollup, exp.Cube, exp.GroupingSets)
+
+
 def not_a_select(sql: exp.Expr, place: Place) -> UnsupportedSqlError:
     """Returns why something that is no SELECT is refused."""
     if isinstance(sql, exp.SetOperation):
@@ -56,8 +59,7 @@ def problems(select: exp.Select, places: Places) -> Iterator[PenstockError]:
 
 
 def _grouping_problems(group: exp.Group, places: Places) -> Iterator[PenstockError]:
-    sets = (exp.Rollup, exp.Cube, exp.GroupingSets)
-    found: list[exp.Expr] = [e for e in group.expressions if isinstance(e, sets)]
+    found: list[exp.Expr] = [e for e in group.expressions if isinstance(e, GROUPING_SETS)]
     for key in ("rollup", "cube", "grouping_sets"):
         found += [e for e in _as_list(group.args.get(key)) if isinstance(e, exp.Expr)]
     for sql in found:

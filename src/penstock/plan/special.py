@@ -55,9 +55,10 @@ def _unknown(sql: exp.Expr, name: str | None) -> UnsupportedFunctionError | Unsu
         text = sql.sql("duckdb")
         return UnsupportedSqlError(f"{text} is not supported", hint="write it with CASE, comparisons and functions")
     called = name or functions.function_name(sql)
-    hint = f"{nearest(called, functions.KNOWN)}; or compute it at intake (fields: of the source)"
-    if not hint.startswith("did"):
-        hint = "compute it at intake (fields: of the source); docs/guide lists the functions a pipeline may call"
+    near = nearest(called, functions.KNOWN)
+    hint = "compute it at intake (fields: of the source)"
+    if near.startswith("did"):
+        hint = f"{near} Or {hint}"
     return UnsupportedFunctionError(f"{called}() is not among the functions a pipeline may call", hint=hint)
 
 
@@ -109,13 +110,22 @@ def _with_unit(builder: Builder, name: str, arguments: list[exp.Expr]) -> Node:
         raise SqlTypeError(msg, hint="cast it: CAST(x AS TIMESTAMP)")
     if name == "date_trunc":
         return times.truncate(word, args[0], builder.zone)
-    if name == "date_part" and word in functions.INSTANT_FUNCTIONS:
-        return _plain(builder, word, args)
     known = times.unit(word)
+    if name == "date_part":
+        return _date_part(builder, known[0] if known else word, args)
     unit = literal(known[0] if known else word, TEXT)
     if len(args) == 2 and args[0].type != args[1].type:
         args = [times.to_local(a, builder.zone) for a in args]
     return _plain(builder, name, [unit, *args])
+
+
+def _date_part(builder: Builder, word: str, args: list[Node]) -> Node:
+    """Returns date_part('hour', x) as hour(x): the same, and DuckDB gives it a whole number's type."""
+    name = {"dayofweek": "dow", "weekday": "dow", "dayofyear": "doy", "weekofyear": "week"}.get(word, word)
+    if name not in functions.CALENDAR_FUNCTIONS | functions.INSTANT_FUNCTIONS:
+        msg = f"there is no part '{word}' of a date"
+        raise SqlTypeError(msg, hint="year, quarter, month, week, day, dow, doy, hour, minute, second, epoch")
+    return _plain(builder, name, args)
 
 
 def at_time_zone(builder: Builder, zone: exp.Expr, value: Node) -> Node:

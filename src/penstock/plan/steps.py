@@ -30,8 +30,14 @@ def _condition(terms: tuple[Node, ...]) -> str | None:
     return render(lower(whole)) if whole else None
 
 
-def _clause(word: str, condition: str | None) -> str:
-    return f" {word} {condition}" if condition else ""
+def _select(items: list[str], relation: str, where: str | None, rest: str = "") -> str:
+    """Returns a SELECT laid out for reading: one item a line."""
+    condition = f"\nWHERE {where}" if where else ""
+    return "SELECT\n  " + ",\n  ".join(items) + f"\nFROM {relation}{condition}{rest}"
+
+
+def _nested(select: str) -> str:
+    return "(\n  " + select.replace("\n", "\n  ") + "\n)"
 
 
 @dataclass
@@ -183,19 +189,13 @@ class _Final:
     def sql(self, relation: str, where: str | None = None) -> str:
         """Returns the SELECT over `relation`; `where` filters its rows first."""
         terms = [t for t in (where, _condition(self.having)) if t]
-        condition = _clause("WHERE", " AND ".join(terms))
-        items = ", ".join(f"{self._item(n)} AS {quoted(name)}" for name, n in self.outputs)
+        items = [f"{render(self._flat(n))} AS {quoted(name)}" for name, n in self.outputs]
+        qualify = [render(self._flat(q)) for q in self.qualify]
         if not self.windows:
-            qualify = [render(self._flat(q)) for q in self.qualify]
-            condition = _clause("WHERE", " AND ".join([*terms, *qualify]))
-            return f"SELECT {items} FROM {relation}{condition}"
-        windows = ", ".join(f"{render(w)} AS {name}" for w, name in self.windows.items())
-        inner = f"SELECT *, {windows} FROM {relation}{condition}"
-        qualify_sql = _clause("WHERE", " AND ".join(render(self._flat(q)) for q in self.qualify))
-        return f"SELECT {items} FROM ({inner}) AS windowed{qualify_sql}"
-
-    def _item(self, node: Node) -> str:
-        return render(self._flat(node))
+            return _select(items, relation, " AND ".join([*terms, *qualify]))
+        windows = [f"{render(w)} AS {name}" for w, name in self.windows.items()]
+        inner = _select(["*", *windows], relation, " AND ".join(terms))
+        return _select(items, f"{_nested(inner)} AS windowed", " AND ".join(qualify))
 
     def _flat(self, node: Node) -> Node:
         def change(n: Node) -> Node | None:
@@ -230,6 +230,5 @@ def typed_select(query: Query) -> str:
     items += [f"{render(lower(a))} AS {name}" for a, name in aggregates.items()]
     if not items:
         items = ["count(*) AS v0"]
-    grouping = f" GROUP BY {', '.join(str(i + 1) for i in range(len(query.groups)))}" if query.groups else ""
-    inner = f"SELECT {', '.join(items)} FROM {relation}{_clause('WHERE', where_sql(query))}{grouping}"
-    return f"WITH grouped AS ({inner}) {final}"
+    grouping = f"\nGROUP BY {', '.join(str(i + 1) for i in range(len(query.groups)))}" if query.groups else ""
+    return f"WITH grouped AS {_nested(_select(items, relation, where_sql(query), grouping))}\n{final}"

@@ -32,8 +32,12 @@ class Span:
     microseconds: int = 0
 
     def __str__(self) -> str:
-        parts = [f"{n} {u}" for n, u in zip((self.months, self.days, self.microseconds), _NAMES, strict=True) if n]
-        return " ".join(parts) or "0 days"
+        sign = -1 if self.microseconds < 0 else 1
+        seconds, microseconds = divmod(abs(self.microseconds), _SECOND)
+        minutes, seconds = divmod(seconds, 60)
+        hours, minutes = divmod(minutes, 60)
+        amounts = (self.months, self.days, *(sign * n for n in (hours, minutes, seconds, microseconds)))
+        return " ".join(f"{n} {u}" for n, u in zip(amounts, _NAMES, strict=True) if n) or "0 days"
 
     def approximate(self) -> int:
         """Returns microseconds, a month taken as 30 days: for comparing lengths."""
@@ -46,7 +50,7 @@ class Span:
         return literal(str(self), INTERVAL)
 
 
-_NAMES = ("months", "days", "microseconds")
+_NAMES = ("months", "days", "hours", "minutes", "seconds", "microseconds")
 _UNITS = {
     "microsecond": Span(microseconds=1), "millisecond": Span(microseconds=1000), "second": Span(microseconds=_SECOND),
     "minute": Span(microseconds=60 * _SECOND), "hour": Span(microseconds=_HOUR), "day": Span(days=1),
