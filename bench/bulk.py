@@ -33,7 +33,9 @@ def script(one_pass: bool) -> str:
     """The yardstick: both results to CSV files. One scan into a table first, or one scan for each; the faster counts."""
     source = SCRIPT
     if one_pass:
-        source += 'con.execute("CREATE TABLE t AS SELECT * FROM sales; DROP VIEW sales; ALTER TABLE t RENAME TO sales")\n'
+        source += (
+            'con.execute("CREATE TABLE t AS SELECT * FROM sales; DROP VIEW sales; ALTER TABLE t RENAME TO sales")\n'
+        )
     for name, sql in (("city", CITY), ("salesmen", SALESMEN)):
         source += f'con.execute("""COPY ({sql}) TO \'""" + out + """/{name}.csv\'""")\n'
     return source

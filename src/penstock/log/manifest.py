@@ -44,6 +44,13 @@ def end(connection: Connection) -> ChainPoint:
     return ChainPoint(Position(row[0]), row[1]) if row else ORIGIN
 
 
+def last(connection: Connection, stream: str) -> BatchEntry | None:
+    """Returns the newest entry of a stream, None when it has none."""
+    query = f"SELECT {_ENTRY}{_PLACE} FROM batch WHERE stream = %s ORDER BY position DESC LIMIT 1"
+    row = connection.execute(query, [stream]).fetchone()
+    return _located(row).entry if row else None
+
+
 def contains(connection: Connection, point: ChainPoint) -> bool:
     """Whether `point` is of this log: its batch is at its position."""
     if point.position == START:

@@ -101,6 +101,10 @@ class RowLog:
         """Returns the log's end; ORIGIN when it is empty."""
         return manifest.end(connection)
 
+    def last(self, connection: Connection, stream: str) -> BatchEntry | None:
+        """Returns the newest entry of a stream, None when it has none."""
+        return manifest.last(connection, stream)
+
     def contains(self, connection: Connection, point: ChainPoint) -> bool:
         """Whether `point` is of this log's history."""
         return manifest.contains(connection, point)

@@ -148,9 +148,10 @@ class Source(ABC):
         """Says what holds rows back right now (`pid 4711 has an open transaction since ...`), '' = nothing."""
         return ""
 
-    def wait_for_change(self, seconds: float) -> None:  # noqa: B027 (optional)
-        """Waits until the source may have something new, at most `seconds`. The default returns at once: the runner
-        sleeps by itself. Never the only way something new is noticed."""
+    def wait_for_change(self, seconds: float) -> bool:
+        """Waits until the source may have something new (True), at most `seconds` (False). The default returns False at
+        once: the runner sleeps by itself. Never the only way something new is noticed."""
+        return False
 
     @classmethod
     def warnings(cls, file: SourceFile, stream: Stream) -> tuple[str, ...]:

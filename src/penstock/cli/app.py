@@ -1,0 +1,97 @@
+"""The command line: the verbs in the order a user meets them, and the one place where failures become exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+from typing import Annotated
+
+import click
+import typer
+
+from penstock import __version__
+from penstock.cli import common
+from penstock.cli.export import export
+from penstock.cli.query import query
+from penstock.cli.run import run
+from penstock.cli.serve import serve
+from penstock.cli.status import status
+from penstock.cli.stop import stop
+from penstock.cli.store import app as store
+from penstock.cli.validate import validate
+from penstock.errors import PenstockError, PenstockErrors
+
+app = typer.Typer(
+    name="penstock",
+    help="Keeps SQL answers up to date: events in, checked by contract, plain SELECTs kept current, served over HTTP.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode=None,
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"penstock {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _global_options(
+    project: common.ProjectOption = None,
+    env: common.EnvOption = None,
+    as_json: common.JsonOption = False,
+    quiet: common.QuietOption = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    common.Globals.current = common.Globals(project, env, as_json, quiet)
+
+
+for verb in (validate, run, serve, status, query, export, stop):
+    app.command()(verb)
+app.add_typer(store, name="store")
+
+
+def main() -> None:
+    """Runs the command line and exits: 0 done, 1 failed or differs, 2 wrong usage. No traceback reaches the user."""
+    sys.exit(_run())
+
+
+def _run() -> int:
+    try:
+        result = app(standalone_mode=False)
+        return int(result) if isinstance(result, int) else 0
+    except click.exceptions.Exit as done:
+        return done.exit_code
+    except click.ClickException as wrong:
+        wrong.show()
+        return 2
+    except (KeyboardInterrupt, click.exceptions.Abort):
+        return 130
+    except PenstockErrors as several:
+        common.print_errors(several.errors, as_json=common.Globals.current.json)
+        return 1
+    except PenstockError as error:
+        common.print_errors([error], as_json=common.Globals.current.json)
+        return 2 if isinstance(error, common.WrongUsage) else 1
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as unexpected:  # noqa: BLE001 (the last line of defence: shown as an error with a code)
+        common.print_errors([internal_error(unexpected)], as_json=common.Globals.current.json)
+        return 1
+
+
+def internal_error(unexpected: BaseException) -> common.InternalError:
+    """Returns the error for a defect of ours, with the traceback kept in a file that the message names."""
+    handle, path = tempfile.mkstemp(prefix="penstock-failure-", suffix=".txt")
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write("".join(traceback.format_exception(unexpected)))
+    found = f"{type(unexpected).__name__}: {unexpected}"
+    return common.InternalError(found, hint=f"please report it with the file {Path(path)}; then start again")

@@ -1,0 +1,59 @@
+"""A project folder read, planned and checked as a whole: what `validate` reports and `run` starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from penstock.errors import PenstockError, PenstockErrors
+from penstock.plan.model import Plan
+from penstock.plan.planner import plan
+from penstock.project.model import Project
+from penstock.project.read import read_project
+from penstock.serve.check import check_endpoint
+from penstock.sources.base import SourceConfig
+
+
+@dataclass(frozen=True)
+class CheckedFolder:
+    """A project with its pipelines planned; `errors` in the order of their places, empty when `run` may start."""
+
+    project: Project
+    plans: Mapping[str, Plan]
+    errors: list[PenstockError]
+    warnings: list[PenstockError]
+
+    @property
+    def summary(self) -> str:
+        p = self.project
+        counts = (
+            (len(p.streams), "stream"),
+            (len(p.sources), "source"),
+            (len(p.pipelines), "pipeline"),
+            (len(p.endpoints), "endpoint"),
+        )
+        return (
+            f"{p.settings.name}: " + ", ".join(f"{n} {what}{'' if n == 1 else 's'}" for n, what in counts) + ": valid"
+        )
+
+
+def check_folder(
+    root: Path, environment: str | None, connectors: Mapping[str, type[SourceConfig]], environ: Mapping[str, str]
+) -> CheckedFolder:
+    """Reads and plans the folder; never raises for what stands in it."""
+    project = read_project(root, environment, connectors, environ)
+    errors, warnings = list(project.problems), list(project.warnings)
+    plans: dict[str, Plan] = {}
+    for pipeline in project.pipelines.values():
+        try:
+            plans[pipeline.name] = plan(pipeline, project.streams)
+        except PenstockErrors as several:
+            errors += several.errors
+    for endpoint in project.endpoints.values():
+        errors += check_endpoint(endpoint, plans)
+    return CheckedFolder(project, plans, sorted(errors, key=_place), sorted(warnings, key=_place))
+
+
+def _place(error: PenstockError) -> tuple[str, int, int]:
+    return (error.place.file, error.place.line, error.place.column) if error.place else ("", 0, 0)
