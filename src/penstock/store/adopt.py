@@ -1,10 +1,10 @@
 """A changed folder: what the store knows of each pipeline against what the folder now says.
 
-A pipeline whose planned meaning changed is built beside, as a row and a table of its own (`begin_build`), and applied to
-like any other; when it has caught up, `replace` lets it take over in one transaction: the table stays the same table, so
-that its grants and dependent views stay; columns are added, retyped and dropped, and the difference of rows is applied.
-What stands in the way (a view on a column that would go) is found before by `obstacles`. A removed pipeline's table stays
-until `drop`.
+A pipeline whose planned meaning changed is built beside, as a row and a table of its own (`begin_build`), and applied
+to like any other; when it has caught up, `replace` lets it take over in one transaction: the table stays the same
+table, so that its grants and dependent views stay; columns are added, retyped and dropped, and the difference of rows
+is applied. What stands in the way (a view on a column that would go) is found before by `obstacles`. A removed
+pipeline's table stays until `drop`.
 """
 
 from __future__ import annotations
@@ -23,14 +23,17 @@ from penstock.store.errors import CannotReplace
 from penstock.store.results import (
     PipelineRow,
     ResultTable,
+    added_column,
     column_definition,
     create,
     create_index,
     create_key,
+    escaped,
     index_name,
     insert_or_update,
     load_pipelines,
     plan_as_json,
+    refuse_foreign,
 )
 
 
@@ -70,10 +73,10 @@ def _kind(connection: Connection, row: PipelineRow | None, plan: Plan, schema: s
         return "new", (f"table {schema}.{plan.name} is made",)
     if not _exists(connection, row.table_schema, row.table_name):
         return "missing", (f"table {row.table_schema}.{row.table_name} is gone, it is made again",)
-    details = tuple(table_changes(row, plan))
-    if row.fingerprint != plan.fingerprint:
-        return "changed", details or ("its rows are computed anew",)
-    return "same", details
+    shape, indexes = shape_changes(row, plan), index_changes(row, plan)
+    if row.fingerprint != plan.fingerprint or shape:
+        return "changed", (*(shape or ["its rows are computed anew"]), *indexes)
+    return "same", tuple(indexes)
 
 
 def _exists(connection: Connection, schema: str, table: str) -> bool:
@@ -84,18 +87,22 @@ def _exists(connection: Connection, schema: str, table: str) -> bool:
     return found is not None
 
 
-def table_changes(row: PipelineRow, plan: Plan) -> list[str]:
-    """Returns what replacing the row's table by the plan's would change of it, one sentence each."""
+def shape_changes(row: PipelineRow, plan: Plan) -> list[str]:
+    """Returns how columns and key of the row's table differ from the plan's, one sentence each."""
     old, new = _old_columns(row), {column.name: column.type for column in plan.columns}
     told = [f"column {name} {kind} is added" for name, kind in new.items() if name not in old]
     told += [f"column {name} is dropped" for name in old if name not in new]
     told += [f"column {n} becomes {new[n]} (was {old[n]})" for n in old if n in new and new[n] != old[n]]
     if tuple(row.key) != plan.key:
         told.append(f"its key becomes ({', '.join(plan.key)}), ids begin anew")
-    before, after = set(_old_indexes(row)), set(plan.indexes)
-    told += [f"index ({_shown(index)}) is added" for index in sorted(after - before)]
-    told += [f"index ({_shown(index)}) is dropped" for index in sorted(before - after)]
     return told
+
+
+def index_changes(row: PipelineRow, plan: Plan) -> list[str]:
+    """Returns how the indexes asked for differ, one sentence each."""
+    before, after = set(_old_indexes(row)), set(plan.indexes)
+    told = [f"index ({_shown(index)}) is added" for index in sorted(after - before)]
+    return told + [f"index ({_shown(index)}) is dropped" for index in sorted(before - after)]
 
 
 def _shown(index: Sequence[tuple[str, bool]]) -> str:
@@ -236,6 +243,8 @@ def _reshape(tx: Connection, old: ResultTable, new: ResultTable) -> None:
     before = {column.name: column.type for column in old.columns}
     for name in before.keys() - {column.name for column in new.columns}:
         tx.execute(_alter(new, sql.SQL("DROP COLUMN {}").format(sql.Identifier(name))))
+    for name in set(new.added) - set(old.added):
+        tx.execute(_alter(new, sql.SQL("ADD COLUMN {}").format(added_column(name))))
     for column in new.columns:
         if column.name not in before:
             _add_column(tx, old, new, column)
@@ -262,14 +271,8 @@ def _add_column(tx: Connection, old: ResultTable, new: ResultTable, column: Resu
 def _retype(tx: Connection, result: ResultTable, column: ResultColumn) -> None:
     """Changes a column's type. Its values come from the build afterwards, so that none has to be converted."""
     kind = sql.SQL(column.type.postgres + (' COLLATE "C"' if column.type.kind == "text" else ""))
-    name = sql.Identifier(column.name)
-    plain = sql.SQL(column.type.postgres)
-    if column.name in result.key:
-        # The table is empty then; a key has no NULLs to put in.
-        what = sql.SQL("ALTER COLUMN {0} TYPE {1} USING {0}::text::{2}").format(name, kind, plain)
-    else:
-        what = sql.SQL("ALTER COLUMN {} TYPE {} USING NULL::{}").format(name, kind, plain)
-    tx.execute(_alter(result, what))
+    what = sql.SQL("ALTER COLUMN {} TYPE {} USING NULL::{}")
+    tx.execute(_alter(result, what.format(sql.Identifier(column.name), kind, sql.SQL(column.type.postgres))))
 
 
 def _drop_index(tx: Connection, old: ResultTable, index: Sequence[tuple[str, bool]]) -> None:
@@ -295,8 +298,8 @@ def _apply_difference(tx: Connection, result: ResultTable, beside: sql.Identifie
         tx.execute(sql.SQL(gone).format(result.qualified, beside, theirs, mine))
     else:
         tx.execute(sql.SQL("DELETE FROM {} WHERE NOT EXISTS (SELECT FROM {})").format(result.qualified, beside))
-    names = sql.SQL(", ").join(sql.Identifier(column.name) for column in result.columns)
-    tx.execute(insert_or_update(result, sql.SQL("SELECT {} FROM {}").format(names, beside)))
+    names = sql.SQL(", ").join(escaped(column.name) for column in result.columns)
+    tx.execute(insert_or_update(result, sql.SQL("SELECT {} FROM {}").format(names, beside)), [])
 
 
 def _take_over(tx: Connection, old: PipelineRow, new: PipelineRow) -> None:
@@ -314,7 +317,7 @@ def _take_over(tx: Connection, old: PipelineRow, new: PipelineRow) -> None:
 
 
 def update_in_place(tx: Connection, row: PipelineRow, plan: Plan, token: str) -> ResultTable:
-    """Takes over what changed of a pipeline of the same fingerprint: its indexes, descriptions; a removed one is back."""
+    """Takes over what changed of a pipeline of the same meaning: its indexes and the plan; a removed one is back."""
     result = ResultTable.of(plan, row.table_schema)
     with errors_explained(f"pipeline {plan.name}"), tx.transaction():
         tx.execute("SELECT check_token(%s)", [token])
@@ -335,6 +338,7 @@ def rename(tx: Connection, old: str, new: str, token: str) -> None:
     renamed = with_changes(table, table=new)
     with errors_explained(f"pipeline {new}"), tx.transaction():
         tx.execute("SELECT check_token(%s)", [token])
+        refuse_foreign(tx, table.schema, new)
         tx.execute(sql.SQL("ALTER TABLE {} RENAME TO {}").format(table.qualified, sql.Identifier(new)))
         parts = [(table.key or ("single",), "key")]
         parts += [(tuple(f"{c}_desc" if d else c for c, d in index), "idx") for index in table.indexes]

@@ -153,13 +153,18 @@ def create(tx: Connection, result: ResultTable) -> None:
     """Creates the table with its key and indexes. Raises TableNotOurs when something of its name is there."""
     with errors_explained(f"table {result.schema}.{result.table}"):
         refuse_foreign(tx, result.schema, result.table)
-        columns = [sql.SQL("{} {}").format(sql.Identifier(n), sql.SQL(_ADDED[n])) for n in result.added if n == "id"]
+        columns = [added_column(name) for name in result.added if name == "id"]
         columns += [column_definition(column) for column in result.columns]
-        columns += [sql.SQL("{} {}").format(sql.Identifier(n), sql.SQL(_ADDED[n])) for n in result.added if n != "id"]
+        columns += [added_column(name) for name in result.added if name != "id"]
         tx.execute(sql.SQL("CREATE TABLE {} ({})").format(result.qualified, sql.SQL(", ").join(columns)))
         create_key(tx, result)
         for index in result.indexes:
             create_index(tx, result, index)
+
+
+def added_column(name: str) -> sql.Composed:
+    """Returns the definition of a column that Penstock adds."""
+    return sql.SQL("{} {}").format(sql.Identifier(name), sql.SQL(_ADDED[name]))
 
 
 def column_definition(column: ResultColumn) -> sql.Composed:
@@ -268,6 +273,11 @@ def _unnest(columns: Sequence[ResultColumn]) -> tuple[sql.Composed, sql.Composed
     return sql.SQL(", ").join(casts), source
 
 
+def escaped(*names: str) -> sql.SQL:
+    """Returns an identifier for a statement with parameters, where a percent sign has a meaning."""
+    return sql.SQL(sql.Identifier(*names).as_string().replace("%", "%%"))
+
+
 def _upsert(connection: Connection, result: ResultTable, parameters: list[list[str | None]]) -> None:
     casts, source = _unnest(result.columns)
     rows = sql.SQL("SELECT {} FROM {}").format(casts, source)
@@ -275,10 +285,13 @@ def _upsert(connection: Connection, result: ResultTable, parameters: list[list[s
 
 
 def insert_or_update(result: ResultTable, rows: sql.Composed) -> sql.Composed:
-    """Returns the statement that writes `rows` (all result columns, in order) into the table, touching what differs."""
-    names = [sql.Identifier(column.name) for column in result.columns]
-    others = [sql.Identifier(column.name) for column in result.columns if column.name not in result.key]
-    target = sql.SQL(", ").join(map(sql.Identifier, result.key)) if result.key else sql.SQL("(true)")
+    """Returns the statement that writes `rows` (all result columns, in order) into the table, touching what differs.
+
+    To be executed with parameters, or an empty list of them: percent signs in names are doubled.
+    """
+    names = [escaped(column.name) for column in result.columns]
+    others = [escaped(column.name) for column in result.columns if column.name not in result.key]
+    target = sql.SQL(", ").join(map(escaped, result.key)) if result.key else sql.SQL("(true)")
     if others:
         sets: list[sql.Composable] = [sql.SQL("{0} = excluded.{0}").format(name) for name in others]
         if "updated_at" in result.added:
@@ -291,7 +304,7 @@ def insert_or_update(result: ResultTable, rows: sql.Composed) -> sql.Composed:
     else:
         action = sql.SQL("NOTHING").format()
     return sql.SQL("INSERT INTO {} AS t ({}) {} ON CONFLICT ({}) DO {}").format(
-        result.qualified, sql.SQL(", ").join(names), rows, target, action
+        escaped(result.schema, result.table), sql.SQL(", ").join(names), rows, target, action
     )
 
 
@@ -307,8 +320,8 @@ def _copy(connection: Connection, result: ResultTable, rows: pa.Table, *, direct
     definitions = sql.SQL(", ").join(column_definition(column) for column in result.columns)
     connection.execute(sql.SQL("CREATE TEMP TABLE {} ({}) ON COMMIT DROP").format(beside, definitions))
     copy_in(connection, beside, names, rows)
-    chosen = sql.SQL(", ").join(map(sql.Identifier, names))
-    connection.execute(insert_or_update(result, sql.SQL("SELECT {} FROM {}").format(chosen, beside)))
+    chosen = sql.SQL(", ").join(map(escaped, names))
+    connection.execute(insert_or_update(result, sql.SQL("SELECT {} FROM {}").format(chosen, beside)), [])
     connection.execute(sql.SQL("DROP TABLE {}").format(beside))
 
 
@@ -362,16 +375,15 @@ def _delete_pattern(
 ) -> None:
     given = [column for column, null in zip(columns, pattern, strict=True) if not null]
     nulls = [column for column, null in zip(columns, pattern, strict=True) if null]
-    tests = [sql.SQL("t.{} IS NULL").format(sql.Identifier(column.name)) for column in nulls]
+    tests = [sql.SQL("t.{} IS NULL").format(escaped(column.name)) for column in nulls]
     for i, column in enumerate(given):
         test = sql.SQL("t.{} = u.{}::{}")
-        tests.append(test.format(sql.Identifier(column.name), sql.Identifier(f"c{i}"), sql.SQL(column.type.postgres)))
+        tests.append(test.format(escaped(column.name), sql.Identifier(f"c{i}"), sql.SQL(column.type.postgres)))
     where = sql.SQL(" AND ").join(tests)
-    if given:
-        statement = sql.SQL("DELETE FROM {} t USING {} WHERE {}").format(result.qualified, _unnest(given)[1], where)
-        connection.execute(statement, [_texts(keys[column.name]) for column in given])
-    else:
-        connection.execute(sql.SQL("DELETE FROM {} t WHERE {}").format(result.qualified, where))
+    using = sql.SQL("USING {}").format(_unnest(given)[1]) if given else sql.SQL("")
+    table = escaped(result.schema, result.table)
+    statement = sql.SQL("DELETE FROM {} t {} WHERE {}").format(table, using, where)
+    connection.execute(statement, [_texts(keys[column.name]) for column in given])
 
 
 def _put_windows(connection: Connection, result: ResultTable, windows: pa.Table) -> None:
