@@ -55,3 +55,18 @@ class ResultCannotBeAdopted(OperateError):
 
     code = "PEN915"
     title = "result cannot be replaced"
+
+
+class FolderNotEmpty(OperateError):
+    """A new project was to be written into a folder that holds something. Name a new or an empty folder; nothing was
+    written."""
+
+    code = "PEN950"
+    title = "folder not empty"
+
+
+class UnknownTemplate(OperateError):
+    """`init --template` names a template that Penstock does not have."""
+
+    code = "PEN951"
+    title = "unknown template"

@@ -1,0 +1,1 @@
+"""Project folders that `init` and `demo` start from, as package data; `operate.templates` writes them."""
