@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import codecs
+import re
 from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -10,8 +10,32 @@ from pydantic import Field, field_validator, model_validator
 from penstock.project.values import ByteSize, Duration, secret
 from penstock.sources._files_content import WIDE
 from penstock.sources.base import SourceConfig
+from penstock.sqltypes import SqlType, from_duckdb
 
+_WORDS = {"INT": "INTEGER", "STRING": "VARCHAR", "BOOL": "BOOLEAN", "FLOAT": "DOUBLE", "REAL": "DOUBLE"}
 _ALIASES = {"utf8": "utf-8", "utf-8-sig": "utf-8", "latin1": "latin-1", "utf16": "utf-16", "ansi": "cp1252"}
+
+
+def _is_single_byte(encoding: str) -> bool:
+    """Whether each byte is one character and ASCII is itself."""
+    every = bytes(range(256))
+    try:
+        text = every.decode(encoding, "replace")
+    except (LookupError, UnicodeError, AttributeError):
+        return False
+    return len(text) == 256 and text[:128] == every[:128].decode("ascii")
+
+
+def type_of(text: str) -> SqlType | None:
+    """The type that `types:` calls `text`: a word of ours or of DuckDB's, or None."""
+    word = text.strip()
+    ours = SqlType(word.lower())
+    try:
+        _ = ours.duckdb
+    except KeyError:
+        upper = re.sub(r"\s*,\s*", ",", word.upper()).replace("NUMERIC(", "DECIMAL(")
+        return from_duckdb(_WORDS.get(upper, upper))
+    return ours if ours.kind not in ("hugeint", "interval", "json") else None
 
 
 class CsvConfig(SourceConfig):
@@ -20,18 +44,18 @@ class CsvConfig(SourceConfig):
     delimiter: str = Field(default=",", description="The character between fields.", examples=[";", "\\t"])
     quote: str = Field(default='"', description="The character around fields; '' = none is special.", examples=['"'])
     escape: str = Field(
-        "", description="The character before a quote that is meant; '' = it is doubled.", examples=["\\"]
+        default="", description="The character before a quote that is meant; '' = it is doubled.", examples=["\\"]
     )
     header: bool = Field(default=True, description="Whether the first row names the columns.", examples=[False])
     columns: tuple[str, ...] = Field(
-        (), description="The columns' names with `header: false`.", examples=[["id", "price"]]
+        default=(), description="The columns' names with `header: false`.", examples=[["id", "price"]]
     )
     encoding: str = Field(
         default="utf-8",
         description="utf-8, utf-16, cp1252, latin-1 or another single-byte code page.",
     )
     nulls: tuple[str, ...] = Field(
-        (), description="Words that stand for NULL beside the empty field.", examples=[["NULL"]]
+        default=(), description="Words that stand for NULL beside the empty field.", examples=[["NULL"]]
     )
     decimal: str = Field(default=".", description="The decimal mark of numbers.", examples=[","])
     thousands: str = Field(
@@ -46,24 +70,18 @@ class CsvConfig(SourceConfig):
     )
     timestamp_format: str = Field(default="", description="How times are written (strptime); '' = ISO 8601.")
     types: dict[str, str] = Field(
-        {}, description="Types of columns that are no text.", examples=[{"pieces": "integer"}]
+        default={}, description="Types of columns that are no text.", examples=[{"pieces": "integer"}]
     )
 
     @field_validator("encoding")
     @classmethod
     def _known_encoding(cls, value: str) -> str:
         name = value.lower().replace("_", "-")
-        name = {"utf8": "utf-8", "utf-8-sig": "utf-8", "latin1": "latin-1", "utf16": "utf-16", "ansi": "cp1252"}.get(
-            name, name
-        )
-        try:
-            found = codecs.lookup(name)
-            single = len(bytes(range(32, 127)).decode(name)) == 95 and "é;\n".encode(name, "replace")[1:] == b";\n"
-        except (LookupError, UnicodeDecodeError):
-            msg = f"{value!r} is no known encoding; known are utf-8, utf-16, cp1252, latin-1 and other single-byte ones"
-            raise ValueError(msg) from None
-        if name not in ("utf-8", *WIDE) and not (single and found._is_text_encoding):
-            msg = f"{value!r} is not supported: encodings are utf-8, utf-16 and those of one byte a character"
+        name = _ALIASES.get(name, name)
+        if name not in ("utf-8", *WIDE) and not _is_single_byte(name):
+            msg = (
+                f"{value!r} is no encoding that is read: those are utf-8, utf-16, cp1252, latin-1 and other code pages"
+            )
             raise ValueError(msg)
         return name
 
@@ -91,6 +109,9 @@ class CsvConfig(SourceConfig):
         marks = [m for m in (self.delimiter, self.quote, self.escape) if m]
         if len(set(marks)) != len(marks) and self.escape != self.quote:
             msg = "`delimiter`, `quote` and `escape` must differ"
+            raise ValueError(msg)
+        if unknown := [word for word in self.types.values() if type_of(word) is None]:
+            msg = f"`types`: {unknown[0]!r} is no type; write integer, decimal(12,2), date, timestamp, ..."
             raise ValueError(msg)
         if self.decimal == self.thousands:
             msg = f"`decimal` and `thousands` are both {self.decimal!r}"
@@ -152,7 +173,7 @@ class FilesConfig(SourceConfig):
         description="What becomes of a file that was read.",
     )
     same_content: Literal["skip", "load"] = Field(
-        "skip", description="What to do with a read content under a new name."
+        default="skip", description="What to do with a read content under a new name."
     )
     max_file_size: ByteSize = Field(
         10 * 10**9, description="Larger files (unpacked) are refused whole.", examples=["10GB"]

@@ -8,7 +8,9 @@ have another number of fields than the header. All of them become refusals with 
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterable, Sequence
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,7 +20,7 @@ import pyarrow.csv as pc
 
 from penstock.sources._files_blocks import Block, Rows, count_newlines
 from penstock.sources._files_content import WIDE, Unreadable
-from penstock.sources._files_decoded import Decoded, line_texts, valid_utf8
+from penstock.sources._files_decoded import Decoded, exact_in_arrow, line_texts, too_large, valid_utf8
 from penstock.sources._files_scan import CR, Marks, Scan, scan
 from penstock.sources.base import Refusal
 
@@ -54,12 +56,21 @@ class _Found:
 class CsvDecoder:
     """Decodes the blocks of one file, in order."""
 
-    def __init__(self, dialect: Dialect, wanted: Iterable[str] | None, header: Sequence[str] = ()) -> None:
-        self._dialect, self._wanted = dialect, None if wanted is None else frozenset(wanted)
+    def __init__(
+        self,
+        dialect: Dialect,
+        wanted: Iterable[str] | None,
+        header: Sequence[str] = (),
+        hints: Mapping[str, pa.DataType] | None = None,
+    ) -> None:
+        self._dialect, self._wanted = dialect, None if wanted is None else {name.lower() for name in wanted}
         self._codec = None if dialect.encoding in ("utf-8", *WIDE) else dialect.encoding
         self.header: tuple[str, ...] = tuple(header) or dialect.columns
         self._scanned: Scan | None = None
         """Of the data last cut, when there were quotes in it."""
+        self._hints = {n.lower(): kind for n, kind in (hints or {}).items() if exact_in_arrow(kind)}
+        self._misfits: Counter[str] = Counter()
+        """How many blocks had values of a column that its hinted type does not take."""
         self._ragged: list[pc.InvalidRow] = []
         self.rows = Rows(self._cut, count_lines, first_line)
 
@@ -104,7 +115,7 @@ class CsvDecoder:
         texts = pc.ConvertOptions(column_types={name: pa.string() for name in generated})
         row = pc.read_csv(pa.BufferReader(line), pc.ReadOptions(column_names=generated), self._parse_options(), texts)
         names = tuple(str(column[0].as_py()) for column in row.columns)
-        twice = sorted({n for n in names if names.count(n) > 1 and (self._wanted is None or n in self._wanted)})
+        twice = sorted({n for n in names if names.count(n) > 1 and (self._wanted is None or n.lower() in self._wanted)})
         if twice:
             message = f"the header has the column {twice[0]!r} twice"
             raise Unreadable(message, "header")
@@ -192,24 +203,42 @@ class CsvDecoder:
         middle = len(kept) // 2
         table, ragged = self._parse_rows(data, rows, kept[:middle])
         more, others = self._parse_rows(data, rows, kept[middle:])
-        return pa.concat_tables([table, more]), ragged | {middle + i: why for i, why in others.items()}
+        return _stacked([table, more]), ragged | {middle + i: why for i, why in others.items()}
 
     def _parse(self, data: bytes, numbered: bool = False) -> pa.Table | None:
-        """The block as a table of text; ragged rows are left in `_ragged`, with their numbers if asked."""
-        self._ragged = []
+        """The block as a table; ragged rows are left in `_ragged`, with their numbers if asked.
+
+        Columns are text, or in the contract's type when all their values in this block are exact in it.
+        """
         names = [str(i) for i in range(len(self.header))]
-        wanted = [str(i) for i, name in enumerate(self.header) if self._wanted is None or name in self._wanted]
+        wanted = [str(i) for i, name in enumerate(self.header) if self._wanted is None or name.lower() in self._wanted]
+        types = {str(i): self._type(name) for i, name in enumerate(self.header)}
         read = pc.ReadOptions(column_names=names, use_threads=not numbered, block_size=_block_size(data, numbered))
-        try:
-            table = pc.read_csv(
-                pa.BufferReader(self._as_utf8(data)),
-                read,
-                self._parse_options(),
-                self._as_text(names, wanted or names[:1]),
-            )
-        except pa.ArrowInvalid:
-            return None
-        return table.rename_columns([self.header[int(i)] for i in table.column_names])
+        text = self._as_utf8(data)
+        while True:
+            self._ragged = []
+            convert = self._convert_options(types, wanted or names[:1])
+            try:
+                table = pc.read_csv(pa.BufferReader(text), read, self._parse_options(), convert)
+            except pa.ArrowInvalid as e:
+                if not self._as_text_instead(types, str(e)):
+                    return None
+                continue
+            if not too_large(table):
+                return table.rename_columns([self.header[int(i)] for i in table.column_names])
+            types = dict.fromkeys(names, pa.string())
+
+    def _type(self, name: str) -> pa.DataType:
+        return pa.string() if self._misfits[name] > 2 else self._hints.get(name.lower(), pa.string())
+
+    def _as_text_instead(self, types: dict[str, pa.DataType], error: str) -> bool:
+        """After a value did not fit: asks for its column (all, if unknown) as text. False when all are already."""
+        named = re.match(r"In CSV column #(\d+):", error)
+        typed = [i for i, kind in types.items() if kind != pa.string()]
+        for index in [named[1]] if named and named[1] in typed else typed:
+            types[index] = pa.string()
+            self._misfits[self.header[int(index)]] += 1
+        return bool(typed)
 
     def _parse_options(self) -> pc.ParseOptions:
         d = self._dialect
@@ -225,9 +254,9 @@ class CsvDecoder:
         self._ragged.append(row)
         return "skip"
 
-    def _as_text(self, names: Sequence[str], wanted: Sequence[str]) -> pc.ConvertOptions:
+    def _convert_options(self, types: Mapping[str, pa.DataType], wanted: Sequence[str]) -> pc.ConvertOptions:
         return pc.ConvertOptions(
-            column_types={name: pa.string() for name in names},
+            column_types=types,
             include_columns=wanted,
             null_values=["", *self._dialect.nulls],
             strings_can_be_null=True,
@@ -236,7 +265,9 @@ class CsvDecoder:
         )
 
     def _no_rows(self) -> pa.Table:
-        names = [name for name in self.header if self._wanted is None or name in self._wanted] or self.header[:1]
+        names = [name for name in self.header if self._wanted is None or name.lower() in self._wanted] or self.header[
+            :1
+        ]
         return pa.table({name: pa.array([], pa.string()) for name in names})
 
     def _as_utf8(self, data: bytes) -> bytes:
@@ -285,6 +316,14 @@ def _joined(data: bytes, rows: Scan, kept: npt.NDArray[np.int64]) -> bytes:
     firsts = kept[np.concatenate([[0], breaks + 1])]
     lasts = kept[np.concatenate([breaks, [len(kept) - 1]])]
     return b"".join(data[a:b] for a, b in zip(rows.starts[firsts].tolist(), rows.ends[lasts].tolist(), strict=True))
+
+
+def _stacked(tables: Sequence[pa.Table]) -> pa.Table:
+    """One table; columns that are typed in one and text in another become text."""
+    kinds = [set(kinds) for kinds in zip(*(t.schema.types for t in tables), strict=True)]
+    fields = zip(tables[0].column_names, kinds, strict=True)
+    schema = pa.schema([(name, kind.pop() if len(kind) == 1 else pa.string()) for name, kind in fields])
+    return pa.concat_tables([t.cast(schema) for t in tables])
 
 
 def _ragged(row: pc.InvalidRow) -> str:

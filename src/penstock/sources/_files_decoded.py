@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from penstock.sources.base import Refusal
 
@@ -20,6 +22,22 @@ class Decoded:
     refusals: tuple[Refusal, ...] = ()
     original: Callable[[Sequence[int]], list[bytes]] | None = None
     """Gives the original bytes of rows by index, without their line ends."""
+
+
+def exact_in_arrow(kind: pa.DataType) -> bool:
+    """Whether Arrow's text readers are exact in this type and refuse what does not fit; but see `too_large`."""
+    return bool(pa.types.is_decimal128(kind) or kind == pa.timestamp("us", tz="UTC"))
+
+
+def too_large(table: pa.Table) -> bool:
+    """Whether a decimal has more digits than its type: Arrow's readers check that before they scale the value."""
+    for column in table.columns:
+        if pa.types.is_decimal128(column.type) and len(column):
+            ends = pc.min_max(column).as_py()
+            limit = Decimal(10) ** (column.type.precision - column.type.scale)
+            if any(end is not None and abs(end) >= limit for end in ends.values()):
+                return True
+    return False
 
 
 def valid_utf8(data: bytes) -> bool:

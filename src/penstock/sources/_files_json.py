@@ -18,23 +18,24 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.json as pj
 
-from penstock.sources._files_decoded import Decoded, line_texts, valid_utf8
+from penstock.sources._files_decoded import Decoded, exact_in_arrow, line_texts, too_large, valid_utf8
 from penstock.sources.base import Refusal
 
 SMALL = 64
 """Records that are no longer halved but read one by one."""
 _JSON_NUMBER = rb"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
-_NUL = re.compile(rb"\x00")
 _SPACE = b" \t\r"
 
 
 @dataclass(frozen=True)
 class Record:
-    """One line that is not blank."""
+    """One line that is not blank, or one element of an array."""
 
     line: int
     data: bytes
+    flat: bytes = b""
+    """The same on one line, when `data` has line ends."""
 
 
 class _Literal(str):
@@ -68,6 +69,10 @@ class JsonDecoder:
                 return Decoded(table, numbers, original=lambda rows: line_texts(data, rows))
         return self._mixed(records(data, line))
 
+    def decode_records(self, found: Sequence[Record]) -> Decoded:
+        """Decodes single values: lines, or the elements of an array."""
+        return self._mixed(found)
+
     def _know(self, name: str) -> None:
         self._kinds[name] = self._hints.get(name, pa.string())
 
@@ -83,7 +88,7 @@ class JsonDecoder:
             table = _read(data, options)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError, UnicodeDecodeError):
             return None
-        return table if table.num_rows == count and not _has_nul(table) else None
+        return table if table.num_rows == count and not too_large(table) else None
 
     def _quote(self, data: bytes) -> bytes:
         names = b"|".join(re.escape(json.dumps(n, ensure_ascii=False).encode()[1:-1]) for n in sorted(self._quoted))
@@ -111,7 +116,7 @@ class JsonDecoder:
     def _parts(self, found: Sequence[Record]) -> Iterable[Decoded]:
         if not found:
             return
-        table = self._fast(b"\n".join(r.data for r in found), len(found)) if len(found) > 1 else None
+        table = self._fast(b"\n".join(r.flat or r.data for r in found), len(found)) if len(found) > 1 else None
         if table is not None:
             yield Decoded(table, pa.array([r.line for r in found], pa.int64()))
         elif len(found) <= SMALL:
@@ -152,8 +157,6 @@ class JsonDecoder:
             if name in seen:
                 return "json", f"the name {name!r} stands twice in the object"
             seen.add(name)
-            if isinstance(value, str) and "\0" in value:
-                return "nul", f"{name} holds a NUL character"
             if isinstance(value, str) and not _is_text(value):
                 return "json", f"{name} holds half of a surrogate pair"
         return None
@@ -210,6 +213,8 @@ def as_type(texts: pa.Array | pa.ChunkedArray, kind: pa.DataType) -> pa.Array | 
         return texts.cast(kind)
     values = texts.to_pylist()
     try:
+        if pa.types.is_timestamp(kind):
+            return _as_times(values, kind)
         if pa.types.is_boolean(kind):
             return pa.array([v if v is None else {"true": True, "false": False}[v] for v in values], kind)
         if not all(v is None or _NUMBER.fullmatch(v) for v in values):
@@ -220,18 +225,25 @@ def as_type(texts: pa.Array | pa.ChunkedArray, kind: pa.DataType) -> pa.Array | 
         return None
 
 
+def _as_times(values: Sequence[str | None], kind: pa.DataType) -> pa.Array:
+    """As the fast way reads them. Raises ArrowInvalid."""
+    data = b"\n".join(json.dumps({"t": value}).encode() for value in values)
+    schema = pa.schema([("t", kind)])
+    return _read(data, pj.ParseOptions(explicit_schema=schema)).column(0).combine_chunks()
+
+
 def _takes(kind: pa.DataType) -> bool:
     """Types in which Arrow's reader is exact and refuses what does not fit."""
-    return bool(pa.types.is_decimal128(kind) or pa.types.is_boolean(kind) or pa.types.is_signed_integer(kind))
+    return exact_in_arrow(kind) or bool(pa.types.is_boolean(kind) or pa.types.is_signed_integer(kind))
 
 
 def _fits(value: object, kind: pa.DataType, quoted: bool) -> bool:
     if isinstance(value, _Literal):
-        return quoted or not (pa.types.is_string(kind) or pa.types.is_boolean(kind))
+        return quoted or bool(pa.types.is_decimal(kind) or pa.types.is_integer(kind))
     if isinstance(value, bool):
         return quoted or pa.types.is_boolean(kind)
     if isinstance(value, str):
-        return bool(pa.types.is_string(kind) or pa.types.is_decimal(kind))
+        return not (pa.types.is_integer(kind) or pa.types.is_boolean(kind))
     return True
 
 
@@ -263,16 +275,6 @@ def records(data: bytes, line: int) -> list[Record]:
     """The lines that are not blank, without the space around them."""
     lines = (Record(line + i, text.strip(_SPACE)) for i, text in enumerate(data.split(b"\n")))
     return [r for r in lines if r.data]
-
-
-def _has_nul(table: pa.Table) -> bool:
-    for column in table.columns:
-        if pa.types.is_string(column.type):
-            for chunk in column.chunks:
-                values = chunk.buffers()[2]
-                if values is not None and _NUL.search(values):
-                    return True
-    return False
 
 
 def _refused(record: Record) -> Refusal:

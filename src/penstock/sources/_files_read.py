@@ -6,18 +6,22 @@ The formats differ only here: text formats go through blocks of whole rows and a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
+from penstock.sources._files_array import ArrayReader
 from penstock.sources._files_blocks import Block, Blocks, Limits
 from penstock.sources._files_config import CsvConfig, FilesConfig
-from penstock.sources._files_content import PACKINGS, Content, Unreadable
+from penstock.sources._files_content import PACKINGS, Content, Unreadable, stored_hash
 from penstock.sources._files_csv import CsvDecoder, Dialect
 from penstock.sources._files_decoded import Decoded
 from penstock.sources._files_json import JsonDecoder
+from penstock.sources._files_parquet import pieces as parquet_pieces
 from penstock.sources._files_store import Item, Raw
+from penstock.sources._files_values import Values
 from penstock.sources.base import Refusal, SourceContext
 
 FORMATS = {".csv": "csv", ".tsv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".parquet": "parquet"}
@@ -67,18 +71,16 @@ class Reading:
     context: SourceContext
     columns: frozenset[str] | None
     """The file's own columns that are wanted, None = all."""
-    limits: Limits = field(init=False)
+    values: Values
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "limits", Limits(self.context.batch_rows, self.config.max_line_size))
+    @property
+    def limits(self) -> Limits:
+        return Limits(self.context.batch_rows, self.config.max_line_size)
 
     def chunks(self, raw: Raw, item: Item, start: Start) -> Iterator[Chunk]:
         """Yields the file's rows from `start` on, at least one chunk. Raises Unreadable, Gone, Changed."""
-        kind = self.format_of(item.name)
-        if kind == "csv":
-            yield from self._csv(raw, item, start)
-        else:
-            yield from self._json_lines(raw, item, start)
+        read = {"csv": self._csv, "jsonl": self._json_lines, "json": self._json_array, "parquet": self._parquet}
+        yield from read[self.format_of(item.name)](raw, item, start)
 
     def format_of(self, name: str) -> str:
         """The format of a file. Raises Unreadable when its ending says nothing and `format` is not set."""
@@ -93,15 +95,35 @@ class Reading:
     def _csv(self, raw: Raw, item: Item, start: Start) -> Iterator[Chunk]:
         dialect = _dialect(self.config.csv, item.name)
         content = self._entered(raw, item, start, dialect.encoding)
-        decoder = CsvDecoder(dialect, self.columns, start.header)
+        hints = {name: kind for name, kind in self.context.type_hints.items() if not self.values.takes(name)}
+        decoder = CsvDecoder(dialect, self.columns, start.header, hints)
         for block in Blocks(content, start.line, self.limits, decoder.rows):
-            yield self._chunk(content, block, decoder.decode(block), decoder.header)
+            yield self._chunk(content, block, self.values.read(decoder.decode(block)), decoder.header)
 
     def _json_lines(self, raw: Raw, item: Item, start: Start) -> Iterator[Chunk]:
         content = self._entered(raw, item, start)
         decoder = JsonDecoder(self.columns, self.context.type_hints)
         for block in Blocks(content, start.line, self.limits):
             yield self._chunk(content, block, decoder.decode(block.data, block.line))
+
+    def _json_array(self, raw: Raw, item: Item, start: Start) -> Iterator[Chunk]:
+        content = self._entered(raw, item, start)
+        decoder = JsonDecoder(self.columns, self.context.type_hints)
+        for some in ArrayReader(content, start.line, self.limits):
+            found = decoder.decode_records(some.records)
+            stored = some.end if content.plain else content.size
+            following = Start(some.end, some.number, (), content.hash, stored, "sealed" if some.last else "")
+            yield Chunk(found.table, found.lines, following, content.hash, some.last, found.refusals, found.original)
+
+    def _parquet(self, raw: Raw, item: Item, start: Start) -> Iterator[Chunk]:
+        whole = stored_hash(raw, item.size)
+        if start.prefix and start.prefix != whole:
+            raise Changed
+        limit = self.config.max_file_size
+        for piece in parquet_pieces(raw, item, self.columns, self.limits.rows, limit, start.offset):
+            lines = pa.array(np.arange(piece.first, piece.first + piece.table.num_rows))
+            following = Start(piece.after, piece.after + 1, (), whole, item.size, "sealed")
+            yield Chunk(piece.table, lines, following, whole, piece.last, piece.refusals)
 
     def _entered(self, raw: Raw, item: Item, start: Start, encoding: str = "utf-8") -> Content:
         """The content at `start`. Raises Changed when what comes before is not what it was."""

@@ -26,6 +26,7 @@ from penstock.sources._files_config import FilesConfig, MoveConfig
 from penstock.sources._files_content import Gone, Unreadable, stored_hash
 from penstock.sources._files_read import Changed, Chunk, Reading, Start, known_format, start_of
 from penstock.sources._files_store import Folder, Item, Pattern, Place, Raw
+from penstock.sources._files_values import Values
 from penstock.sources.base import Cursor, RawBatch, Receipt, Refusal, Source, SourceContext
 
 ADDED = {"_file": pa.string(), "_line": pa.int64(), "_modified_at": pa.timestamp("us", tz="UTC")}
@@ -48,7 +49,8 @@ class Files(Source):
         used = context.columns_used
         own = None if used is None else frozenset(used - set(ADDED))
         self._added = [name for name in ADDED if used is None or name in used]
-        self._reading = Reading(self.config, context, own)
+        self._values = Values(self.config.csv, context.stream, context.file)
+        self._reading = Reading(self.config, context, own, self._values)
         self._place: Place = Folder(context.root / self.config.path)
         self._pattern = Pattern(self.config.match) if self.config.match else None
         self._receipts: dict[str, Receipt] = {}
@@ -64,6 +66,7 @@ class Files(Source):
 
     def close(self) -> None:
         self._items = {}
+        self._values.close()
 
     def waiting(self) -> str:
         return "; ".join(self._held[:3]) + (f"; and {len(self._held) - 3} more" if len(self._held) > 3 else "")
