@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from sqlglot import exp
 
-from penstock.plan import aggregates, coerce, exact, special, times, windows
+from penstock.plan import aggregates, coerce, exact, special, times, understood, windows
 from penstock.plan.errors import PlanError, SqlTypeError, UnsupportedSqlError
 from penstock.plan.places import Places
 from penstock.plan.scope import Scope
@@ -38,6 +38,7 @@ class Expressions:
         return node if node.place else replace(node, place=self.places.of(sql))
 
     def _dispatch(self, sql: exp.Expr) -> Node:
+        understood.check(sql)
         if isinstance(sql, exp.Column):
             return self.scope.resolve(sql, self.places.of(sql))
         handler = _HANDLERS.get(type(sql))
@@ -148,7 +149,7 @@ def _connector(builder: Expressions, sql: exp.Expr) -> Node:
 def _between(builder: Expressions, sql: exp.Expr) -> Node:
     value = builder.build(sql.this)
     low, high = builder.build(sql.args["low"]), builder.build(sql.args["high"])
-    above = coerce.compare(">=", value, low, builder.zone)
+    above = coerce.compare(">=", value, low, builder.zone)  # BETWEEN SYMMETRIC is refused by `understood`
     return call("and", BOOLEAN, above, coerce.compare("<=", value, high, builder.zone))
 
 
@@ -174,7 +175,8 @@ def _is(builder: Expressions, sql: exp.Expr) -> Node:
 
 def _like(builder: Expressions, sql: exp.Expr) -> Node:
     word = "like" if isinstance(sql, exp.Like) else "ilike"
-    return call(word, BOOLEAN, coerce.text(builder.build(sql.this)), coerce.text(builder.build(sql.expression)))
+    like = call(word, BOOLEAN, coerce.text(builder.build(sql.this)), coerce.text(builder.build(sql.expression)))
+    return call("not", BOOLEAN, like) if sql.args.get("negate") else like
 
 
 def _escape(builder: Expressions, sql: exp.Expr) -> Node:
@@ -182,7 +184,9 @@ def _escape(builder: Expressions, sql: exp.Expr) -> Node:
         msg = "ESCAPE goes with LIKE only"
         raise UnsupportedSqlError(msg, hint="use LIKE, or regexp_matches(x, '...')")
     like = builder.build(sql.this)
-    return call("like escape", BOOLEAN, *like.args, builder.build(sql.expression))
+    plain = like.args[0] if like.value == "not" else like
+    escaped = call("like escape", BOOLEAN, *plain.args, builder.build(sql.expression))
+    return call("not", BOOLEAN, escaped) if like.value == "not" else escaped
 
 
 def _case(builder: Expressions, sql: exp.Expr) -> Node:

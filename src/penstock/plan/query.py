@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from sqlglot import exp
 
 from penstock.errors import PenstockError, Place, nearest
-from penstock.plan import shape
+from penstock.plan import shape, understood
 from penstock.plan.errors import (
     GroupingError,
     PlanError,
@@ -85,6 +85,9 @@ def read(context: Context, select: exp.Expr, ctes: Mapping[str, Query] | None = 
         return read(context, select.this, ctes)
     if not isinstance(select, exp.Select):
         raise shape.not_a_select(select, place)
+    for part in _parts(select):
+        with context.collecting():
+            _check_part(context, part)
     known = dict(ctes or {})
     with_ = select.args.get("with_")
     if with_ is not None:
@@ -96,6 +99,31 @@ def read(context: Context, select: exp.Expr, ctes: Mapping[str, Query] | None = 
     for problem in shape.problems(select, context.places):
         context.errors.append(problem)
     return _Select(context, select, known).query()
+
+
+def _parts(select: exp.Select) -> Iterator[exp.Expr]:
+    """Yields the syntax around the expressions of a SELECT: what may carry a meaning nobody reads."""
+    yield select
+    for key in ("with_", "group", "distinct"):
+        if select.args.get(key) is not None:
+            yield select.args[key]
+    tables = [select.args["from_"].this] if select.args.get("from_") else []
+    with_ = select.args.get("with_")
+    for holder in (*tables, *(with_.expressions if with_ is not None else ())):
+        yield holder
+        if holder.args.get("alias") is not None:
+            yield holder.args["alias"]
+
+
+def _check_part(context: Context, part: exp.Expr) -> None:
+    try:
+        if isinstance(part, exp.TableAlias) and part.args.get("columns"):
+            msg = f"column names in an alias are not supported: {part.sql('duckdb')}"
+            raise UnsupportedSqlError(msg, hint="name the columns inside with AS")
+        understood.check(part)
+    except PlanError as e:
+        e.place = context.places.of(part)
+        raise
 
 
 class _Select:

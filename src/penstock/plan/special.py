@@ -121,7 +121,7 @@ def _with_unit(builder: Builder, name: str, arguments: list[exp.Expr]) -> Node:
 
 def _date_part(builder: Builder, word: str, args: list[Node]) -> Node:
     """Returns date_part('hour', x) as hour(x): the same, and DuckDB gives it a whole number's type."""
-    name = {"dayofweek": "dow", "weekday": "dow", "dayofyear": "doy", "weekofyear": "week"}.get(word, word)
+    name = {"dow": "dayofweek", "weekday": "dayofweek", "doy": "dayofyear", "weekofyear": "week"}.get(word, word)
     if name not in functions.CALENDAR_FUNCTIONS | functions.INSTANT_FUNCTIONS:
         msg = f"there is no part '{word}' of a date"
         raise SqlTypeError(msg, hint="year, quarter, month, week, day, dow, doy, hour, minute, second, epoch")

@@ -37,7 +37,7 @@ def _select(items: list[str], relation: str, where: str | None, rest: str = "") 
 
 
 def _nested(select: str) -> str:
-    return "(\n  " + select.replace("\n", "\n  ") + "\n)"
+    return f"(\n{select}\n)"  # not indented: a text literal may hold line ends
 
 
 @dataclass
