@@ -31,7 +31,7 @@ schema:
     properties:
       - {name: sale_id, logicalType: string, required: true, primaryKey: true, primaryKeyPosition: 1}
       - {name: sold_at, logicalType: timestamp, required: true}
-      - {name: amount, logicalType: number, physicalType: "decimal(12,2)", required: true, logicalTypeOptions: {minimum: 0}}
+      - {name: amount, logicalType: number, physicalType: "decimal(12,2)", required: true}
       - {name: city, logicalType: string, required: true, logicalTypeOptions: {minLength: 1, maxLength: 100}}
 """
 SOURCE = "type: lake\nstream: sales\npath: drops\n"

@@ -16,19 +16,30 @@ VALUES = {"A": "one", "EMPTY": "", "B": "two"}
 @pytest.mark.parametrize(
     ("text", "value"),
     [
-        ("${A}", "one"), ("x${A}y${B}z", "xoneytwoz"),
-        ("${EMPTY}", ""), ("${NONE:-d}", "d"), ("${EMPTY:-d}", "d"), ("${A:-d}", "one"), ("${NONE:-}", ""),
-        ("${NONE:-${A}}", "one"), ("${NONE:-a}b}", "ab}"), ("${A:?why}", "one"), ("$${A}", "${A}"), ("$$${A}", "$${A}"),
-        ("$A $ {A} $", "$A $ {A} $"), ("${NONE:-$${x}}", "${x}"), ("", ""),
+        ("${A}", "one"),
+        ("x${A}y${B}z", "xoneytwoz"),
+        ("${EMPTY}", ""),
+        ("${NONE:-d}", "d"),
+        ("${EMPTY:-d}", "d"),
+        ("${A:-d}", "one"),
+        ("${NONE:-}", ""),
+        ("${NONE:-${A}}", "one"),
+        ("${NONE:-a}b}", "ab}"),
+        ("${A:?why}", "one"),
+        ("$${A}", "${A}"),
+        ("$$${A}", "$${A}"),
+        ("$A $ {A} $", "$A $ {A} $"),
+        ("${NONE:-$${x}}", "${x}"),
+        ("", ""),
     ],
-)  # fmt: skip
+)
 def test_references(text: str, value: str) -> None:
     assert expand(text, VALUES.get) == value
 
 
 @pytest.mark.parametrize("text", ["${", "${}", "${1}", "${A", "${A-b}", "${NONE:-b", "${A B}", "${A:b}"])
 def test_broken_references_are_errors(tmp_path: Path, text: str) -> None:
-    with pytest.raises(ValueError, match="is not a reference|is not closed"):
+    with pytest.raises(ValueError, match=r"is not a reference|is not closed"):
         expand(text, VALUES.get)
     found = only(read(tmp_path, {"sources/drops.yaml": f"{SOURCE}where: '{text}'\n"}))
     assert found.startswith("sources/drops.yaml:4:8 PEN108 ")

@@ -43,6 +43,8 @@ _EXPECTED = {
 """pydantic's kinds of errors that say no more than which type is expected."""
 _CONTINUES = re.compile(r"(should|must|is|are|has|holds|breaks|needs|cannot)\b")
 """How messages begin that go on from the value; others are sentences of their own."""
+_SHOULD = re.compile(r"^[A-Z][a-z]+ should")
+"""How pydantic's own messages begin."""
 
 
 def check_model(
@@ -140,14 +142,16 @@ def _told(
         hint = nearest(str(_shown(document, path)).strip("'"), words)
         return WrongValue(f"{shown} is not one of {', '.join(words)}", hint=hint, place=document.place(path))
     message = _message(document, error, path)
-    continues = _CONTINUES.match(message) is not None and (node := document.node(path)) and node.kind == "scalar"
+    node = document.node(path)
+    about_value = kind not in ("value_error", "assertion_error") or (node is not None and node.kind == "scalar")
+    continues = about_value and _CONTINUES.match(message)
     return WrongValue(f"{shown} {message}" if continues else message, place=document.place(path))
 
 
 def _message(document: Document, error: ErrorDetails, path: KeyPath) -> str:
     """Returns what is expected, without anything that came from outside the file."""
     cause = error.get("ctx", {}).get("error")
-    message = str(cause) if cause is not None else error["msg"].replace("Input should", "should", 1)
+    message = str(cause) if cause is not None else _SHOULD.sub("should", error["msg"])
     node = document.node(path)
     for _, inner in node.walk() if node is not None else ():
         if inner.hidden and str(inner.value):

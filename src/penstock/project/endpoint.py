@@ -178,13 +178,13 @@ def _check_parameters(
 ) -> None:
     marks = [p for p in split_parameters(sql.text) if isinstance(p, ParameterMark)]
     used = {m.name for m in marks}
+    table = header.root.mapping.get("parameters")
+    declared = table.mapping if table else {}
     for mark in marks:
-        if mark.name not in model.parameters and mark.name not in _PAGING:
+        if mark.name not in declared and mark.name not in _PAGING:
             before = sql.text[: mark.at]
             place = Place(header.file, sql.line + before.count("\n"), len(before) - (before.rfind("\n") + 1) + 1)
-            hint = (
-                nearest(mark.name, model.parameters) if model.parameters else f"declare '{mark.name}' under parameters"
-            )
+            hint = nearest(mark.name, declared) if declared else f"declare '{mark.name}' under parameters"
             problems.error(BadEndpoint(f"':{mark.name}' is not a parameter", hint=hint, place=place))
     for key, parameter in model.parameters.items():
         place = header.place(("parameters", key), key=True)

@@ -5,6 +5,9 @@ each file that is valid under its own version is accepted. First, its conditions
 logicalType stands (and then demand what only a map has); they are made to ask for one. Second, 3.0 was laxer: it
 allowed further keys everywhere below the root, and keys that got a meaning later meant nothing. For 3.0 files those
 demands are taken out. Findings are told as errors with places.
+
+Properties are validated one by one instead of through the schema's recursion: its `unevaluatedProperties` makes a
+validator go through everything below a value several times, which is exponential in the depth of nesting.
 """
 
 from __future__ import annotations
@@ -12,8 +15,7 @@ from __future__ import annotations
 import copy
 import importlib.resources
 import json
-import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any
 
@@ -25,7 +27,7 @@ from pydantic import ValidationError as ModelError
 from penstock.errors import PenstockError, nearest
 from penstock.project.checked import shown
 from penstock.project.errors import BadContract, MissingKey, UnknownKey
-from penstock.project.yamlfile import Document, KeyPath, Problems
+from penstock.project.yamlfile import Document, KeyPath, Node, Problems
 
 _NEWER_THAN_3_0 = {
     "SchemaBaseProperty": ("enum", "relationships", "semanticType"),
@@ -53,6 +55,8 @@ _PROPERTY_KEYS_NEWER_THAN_3_0 = {
     "synonyms",
     "context",
 }
+Found = tuple[KeyPath, ValidationError]
+"""What the schema finds in a piece of the file, with the piece's place."""
 _CLOSED = ("unevaluatedProperties", "additionalProperties")
 
 
@@ -68,6 +72,7 @@ def published_schema() -> dict[str, Any]:
 def _validator(lax: bool) -> jsonschema.Draft201909Validator:
     schema = copy.deepcopy(published_schema())
     _ask_for_what_is_compared(schema)
+    _stop_at_properties(schema)
     if lax:
         _relax(schema)
     return jsonschema.Draft201909Validator(schema)
@@ -85,6 +90,22 @@ def _ask_for_what_is_compared(schema: Any) -> None:
     elif isinstance(schema, list):
         for value in schema:
             _ask_for_what_is_compared(value)
+
+
+def _stop_at_properties(schema: Any) -> None:
+    """Takes the schema's recursion out: what refers to a property's schema accepts any keys and values."""
+    if isinstance(schema, dict):
+        for key, value in schema.items():
+            if isinstance(value, dict) and value.get("$ref") in (
+                "#/$defs/SchemaProperty",
+                "#/$defs/SchemaItemProperty",
+            ):
+                schema[key] = {"type": "object"}
+            else:
+                _stop_at_properties(value)
+    elif isinstance(schema, list):
+        for value in schema:
+            _stop_at_properties(value)
 
 
 def _relax(schema: dict[str, Any]) -> None:
@@ -130,8 +151,9 @@ def read_odcs(document: Document, problems: Problems) -> list[SchemaObject] | No
         problems.error(BadContract(found, hint="raise it to v3.1.0", place=document.place(("apiVersion",))))
         return None
     lax = version.startswith("v3.0")
-    errors = list(_findings(document, _validator(lax)))
-    for error in errors:
+    # a key that two parts of the schema forbid is told once
+    errors = {str(e): e for e in _findings(document, _validator(lax))}
+    for error in errors.values():
         problems.error(error)
     if errors:
         return None
@@ -161,11 +183,39 @@ def _without_newer_keys(schema: Any) -> Any:
     return kept
 
 
+def _pieces(document: Document, validator: jsonschema.Draft201909Validator) -> Iterator[Found]:
+    """Yields what the schema finds: in the file without its properties, and in each property at any depth."""
+    yield from (((), e) for e in validator.iter_errors(document.root.plain()))
+    for index, entry in enumerate(_list(document.root.child("schema"))):
+        for path, name in _properties(entry, ("schema", index)):
+            node = document.node(path)
+            schema = {"$ref": f"#/$defs/{name}"}
+            yield from ((path, e) for e in validator.descend(node.plain() if node else None, schema))
+
+
+def _properties(node: Node, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
+    """Yields the path of every property below a schema element, with the name of its schema."""
+    for index, inner in enumerate(_list(node.child("properties"))):
+        yield (*path, "properties", index), "SchemaProperty"
+        yield from _properties(inner, (*path, "properties", index))
+    for steps in (("items",), ("map", "key"), ("map", "value")):
+        below: Node | None = node
+        for step in steps:
+            below = below.child(step) if below else None
+        if below is not None:
+            yield (*path, *steps), "SchemaItemProperty"
+            yield from _properties(below, (*path, *steps))
+
+
+def _list(node: Node | None) -> Sequence[Node]:
+    return node.sequence if node is not None else ()
+
+
 def _findings(document: Document, validator: jsonschema.Draft201909Validator) -> Iterator[PenstockError]:
-    errors = list(validator.iter_errors(document.root.plain()))
-    elsewhere = [tuple(e.absolute_path) for e in errors if e.validator not in _CLOSED]
-    for error in sorted(errors, key=lambda e: [str(p) for p in e.absolute_path]):
-        path: KeyPath = tuple(error.absolute_path)
+    found = list(_pieces(document, validator))
+    elsewhere = [(*prefix, *e.absolute_path) for prefix, e in found if e.validator not in _CLOSED]
+    for prefix, error in found:
+        path: KeyPath = (*prefix, *error.absolute_path)
         if error.validator in _CLOSED:
             nested = any(p[: len(path)] == path for p in elsewhere)
             yield from _unknown_keys(document, error, path, validator, nested)
@@ -173,7 +223,7 @@ def _findings(document: Document, validator: jsonschema.Draft201909Validator) ->
             key = str(error.message).split("'")[1]
             yield MissingKey(f"'{key}' is required", hint=_hint(error, key), place=document.place(path))
         else:
-            yield _told(document, error)
+            yield _told(document, error, prefix)
 
 
 def _unknown_keys(
@@ -182,14 +232,12 @@ def _unknown_keys(
     """Yields an UnknownKey for each key that the schema has not. A key it has is there because of another error."""
     known = set(_property_names(error.schema, validator.schema))
     for key in error.instance if isinstance(error.instance, dict) else ():
+        place = document.place((*path, str(key)), key=True)
         if key not in known:
-            place = document.place((*path, str(key)), key=True)
             yield UnknownKey(f"'{key}'", hint=nearest(str(key), known), place=place)
-        elif not nested and re.search(rf"'{re.escape(str(key))}'", error.message):
+        elif not nested and f"'{key}'" in error.message:
             found = f"'{key}' may not stand beside the other keys here"
-            yield BadContract(
-                found, hint="look at the kind of this value", place=document.place((*path, str(key)), key=True)
-            )
+            yield BadContract(found, hint="look at the kind of this value", place=place)
 
 
 def _property_names(schema: Any, root: Any) -> Iterator[str]:
@@ -209,11 +257,11 @@ def _property_names(schema: Any, root: Any) -> Iterator[str]:
         yield from _property_names(schema.get(word), root)
 
 
-def _told(document: Document, error: ValidationError) -> PenstockError:
+def _told(document: Document, error: ValidationError, prefix: KeyPath) -> PenstockError:
     """Returns one finding as an error; of several possible forms, the nearest one's finding."""
     if error.context and (inner := best_match(error.context)) is not None and not _is_choice(error):
         error = inner
-    path: KeyPath = tuple(error.absolute_path)
+    path: KeyPath = (*prefix, *error.absolute_path)
     asked: Any = error.validator_value
     node = document.node(path)
     value = shown(node) if node is not None else "nothing"
