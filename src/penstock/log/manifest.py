@@ -102,19 +102,22 @@ def check_chain(connection: Connection, after: ChainPoint, up_to: ChainPoint) ->
 
     Raises OtherChain for a point of another history, ManifestBroken for a gap.
     """
-    for point in (after, up_to):
-        if not contains(connection, point):
+    row = connection.execute(
+        "SELECT (SELECT id::text FROM batch WHERE position = %(after)s),"
+        " (SELECT id::text FROM batch WHERE position = %(up_to)s), count(*),"
+        " count(*) FILTER (WHERE b.parent_id IS NOT DISTINCT FROM p.id) FROM batch b"
+        " LEFT JOIN batch p ON p.position = b.position - 1 WHERE b.position > %(after)s AND b.position <= %(up_to)s",
+        {"after": after.position, "up_to": up_to.position},
+    ).fetchone()
+    found = row or (None, None, 0, 0)
+    for point, batch_id in ((after, found[0]), (up_to, found[1])):
+        if (batch_id or "") != point.batch_id:
             msg = f"position {point.position} with batch {point.batch_id or 'none'} is not in the log"
             raise OtherChain(msg, hint="what remembers it is built again from the log")
-    row = connection.execute(
-        "SELECT count(*), count(*) FILTER (WHERE b.parent_id IS NOT DISTINCT FROM p.id) FROM batch b"
-        " LEFT JOIN batch p ON p.position = b.position - 1 WHERE b.position > %s AND b.position <= %s",
-        [after.position, up_to.position],
-    ).fetchone()
-    expected = up_to.position - after.position
-    if row is None or row != (expected, expected):
-        msg = f"between {after.position} and {up_to.position} there are {row[0] if row else 0} batches, "
-        msg += f"{row[1] if row else 0} of them follow the one before"
+    expected = max(0, up_to.position - after.position)
+    if found[2:] != (expected, expected):
+        msg = f"between {after.position} and {up_to.position} there are {found[2]} batches, "
+        msg += f"{found[3]} of them follow the one before"
         raise ManifestBroken(msg, hint="restore the store from a backup")
 
 

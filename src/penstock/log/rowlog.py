@@ -101,6 +101,14 @@ class RowLog:
         """Returns the log's end; ORIGIN when it is empty."""
         return manifest.end(connection)
 
+    def batch(self, connection: Connection, position: Position) -> Slice:
+        """Returns one batch. Raises OtherChain when there is none at `position`, and what `read` raises."""
+        found = manifest.locate(connection, position)
+        if found is None:
+            msg = f"there is no batch at position {position}"
+            raise OtherChain(msg, hint="what remembers it is built again from the log")
+        return next(iter(_Reader(self.segments, self._recent, connection, None).slices([found])))
+
     def last(self, connection: Connection, stream: str) -> BatchEntry | None:
         """Returns the newest entry of a stream, None when it has none."""
         return manifest.last(connection, stream)

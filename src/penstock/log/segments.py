@@ -9,9 +9,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import obstore
@@ -103,16 +104,20 @@ class BucketSegments(Segments):
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
         http = os.environ.get("AWS_ENDPOINT_URL", os.environ.get("AWS_ENDPOINT", "")).startswith("http://")
-        self.bucket = obstore.store.from_url(self.url, client_options={"allow_http": http, "timeout": "60s"})
+        self.bucket = obstore.store.from_url(
+            self.url,
+            client_options={"allow_http": http, "timeout": "60s"},
+            retry_config={"max_retries": 3, "retry_timeout": timedelta(seconds=30)},
+        )
 
     def put(self, name: str, content: pa.Buffer) -> None:
         with self._explained(name):
-            obstore.put(self.bucket, name, memoryview(content))
+            obstore.put(self.bucket, name, memoryview(content).cast("B"))
         emit(Step("log.segment_synced", name))
 
     def get(self, name: str, offset: int, length: int) -> pa.Buffer:
         with self._explained(name):
-            return pa.py_buffer(obstore.get_range(self.bucket, name, start=offset, length=length))
+            return pa.py_buffer(bytes(obstore.get_range(self.bucket, name, start=offset, length=length)))
 
     def delete(self, name: str) -> None:
         with contextlib.suppress(FileNotFoundError), self._explained(name):
@@ -128,12 +133,18 @@ class BucketSegments(Segments):
     def _explained(self, name: str) -> Iterator[None]:
         try:
             yield
-        except FileNotFoundError as error:
-            msg = f"{self.url}/{name} is not there"
-            raise SegmentMissing(msg, hint="bring it back from a backup of the bucket") from error
         except (BaseError, OSError, ValueError) as error:
-            msg = f"{self.url}/{name}: {error}"
+            if isinstance(error, FileNotFoundError) and "NoSuchBucket" not in str(error):
+                msg = f"{self.url}/{name} is not there"
+                raise SegmentMissing(msg, hint="bring it back from a backup of the bucket") from error
+            msg = f"{self.url}/{name}: {_essence(str(error))}"
             raise SegmentsAway(msg, hint="see bucket, endpoint and credentials in the environment (AWS_...)") from error
+
+
+def _essence(text: str) -> str:
+    """Returns what matters of an object store's error: its first line, and the server's own words."""
+    said = re.search(r"<Message>(.*?)</Message>", text)
+    return text.split("\n")[0][:300] + (f" ({said[1]})" if said else "")
 
 
 def open_segments(place: str | None, state: Path, log_id: str) -> Segments:
