@@ -14,7 +14,11 @@ import typer
 
 from penstock import __version__
 from penstock.cli import common
+from penstock.cli.demo import demo
+from penstock.cli.explain import explain
 from penstock.cli.export import export
+from penstock.cli.generate import generate
+from penstock.cli.init import init
 from penstock.cli.query import query
 from penstock.cli.run import run
 from penstock.cli.serve import serve
@@ -53,7 +57,7 @@ def _global_options(
     common.Globals.current = common.Globals(project, env, as_json, quiet)
 
 
-for verb in (validate, run, serve, status, query, export, stop):
+for verb in (init, demo, validate, run, serve, status, query, explain, generate, export, stop):
     app.command()(verb)
 app.add_typer(store, name="store")
 

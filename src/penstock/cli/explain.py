@@ -16,8 +16,8 @@ from penstock.cli.common import (
     print_json,
 )
 from penstock.cli.run import checked
-from penstock.plan.explain import as_json as plan_as_json
-from penstock.plan.explain import as_text as plan_as_text
+from penstock.plan.explain import explain as plan_as_json
+from penstock.plan.explain import text as plan_as_text
 
 
 def explain(

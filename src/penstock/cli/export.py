@@ -28,9 +28,7 @@ def export(
     stream: Annotated[str, typer.Argument(help="The stream: the contract's schema name.")],
     form: Annotated[str, typer.Option("--format", help="parquet, csv or jsonl.")] = "parquet",
     out: Annotated[Path | None, typer.Option("--out", "-o", help="The file to write; default: stdout.")] = None,
-    stamps: Annotated[
-        bool, typer.Option("--stamps", help="With the stamps (_batch, _source, ...) of each row.")
-    ] = False,
+    stamps: Annotated[bool, typer.Option("--stamps", help="With each row's stamps: _batch, _source, ...")] = False,
     project: ProjectOption = None,
     env: EnvOption = None,
     as_json: JsonOption = False,

@@ -62,12 +62,14 @@ def query(
     if form == "parquet" and sys.stdout.isatty():
         found = "Parquet is not for terminals"
         raise WrongUsage(found, hint="send it to a file: penstock query ... --format parquet > answer.parquet")
-    with Store.open(load(options).settings, create=False) as store:
-        with store.connect("penstock query", results=True, read_only=True) as connection:
-            try:
-                _WRITERS[form](connection, sql.strip().rstrip(";"))
-            except psycopg.Error as error:
-                raise _explained(error, store) from error
+    with (
+        Store.open(load(options).settings, create=False) as store,
+        store.connect("penstock query", results=True, read_only=True) as connection,
+    ):
+        try:
+            _WRITERS[form](connection, sql.strip().rstrip(";"))
+        except psycopg.Error as error:
+            raise _explained(error, store) from error
 
 
 def _explained(error: psycopg.Error, store: Store) -> PenstockError:

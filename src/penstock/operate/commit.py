@@ -1,8 +1,8 @@
 """The one place where the log grows: batches of all sources, one after another, each in one transaction.
 
-A transaction holds the batch's rows, its refusals, the counts, receipts and the cursor. What memory decides about a batch
-counts only once that transaction is committed; when a commit fails or its outcome is unknown, memory is brought up to
-what the log really holds before the next batch is decided.
+A transaction holds the batch's rows, its refusals, the counts, receipts and the cursor. What memory decides about a
+batch counts only once that transaction is committed; when a commit fails or its outcome is unknown, memory is brought
+up to what the log really holds before the next batch is decided.
 
 Time is kept here too, as the rounds of all sources of a stream decide its watermark.
 """
@@ -11,14 +11,16 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import pyarrow as pa
 
+from penstock.errors import PenstockError
 from penstock.intake.check import Checked
 from penstock.intake.stage import Decided, Intake, RoundInfo
-from penstock.log.model import ROW_STAMPS, BatchEntry, LogBatch
+from penstock.log.model import ROW_STAMPS, BatchEntry, LogBatch, Position
 from penstock.observe import emit
 from penstock.observe.events import BatchKept, Step
 from penstock.operate.core import Core
@@ -69,7 +71,15 @@ class Committer:
         """Sources whose open round has read rows."""
         self._behind: set[str] = set()
         """Sources that failed, are stopped, or are in the middle of a round: they hold the watermark back."""
-        self._streams = {s.name: StreamKeeper(s, Intake(s)) for s in core.project.streams.values()}
+        self._streams = {s.name: StreamKeeper(s, self._intake(s)) for s in core.project.streams.values()}
+
+    def _intake(self, stream: Stream) -> Intake:
+        return Intake(stream, self.core.store.secret, self.core.state / "memory" / stream.name, self._rows_at)
+
+    def _rows_at(self, position: Position, rows: Sequence[int]) -> pa.Table:
+        """Rows of the log that memory asks for. On a connection of its own: it may ask within a transaction."""
+        with self.core.store.connect("penstock memory") as connection, errors_explained(self.core.store):
+            return self.core.log.batch(connection, position).table.take(pa.array(rows))
 
     # ---- life ----------------------------------------------------------------------------------------------------
 
@@ -87,7 +97,7 @@ class Committer:
     def close(self) -> None:
         with self._lock:
             for keeper in self._streams.values():
-                pass
+                keeper.intake.close()
             self._disconnect()
 
     def source(self, name: str) -> tuple[SourceRow, dict[str, Receipt]]:
@@ -132,14 +142,26 @@ class Committer:
             self._rows[name] = row
             if decided.read:
                 self._found.add(name)
-            if entry:
-                keeper.intake.confirm(entry.point)
-                self.core.ends.publish(keeper.stream.name, entry.point)
-            else:
-                keeper.intake.rollback()
+            self._settle(keeper, entry)
             self.quarantined += decided.quarantined
         self._tell(decided, entry, time.perf_counter() - began)
         return decided
+
+    def _settle(self, keeper: StreamKeeper, entry: BatchEntry | None) -> None:
+        """The transaction is committed: memory follows; pipelines are told."""
+        if entry is None:
+            keeper.intake.rollback()
+            return
+        self.core.ends.publish(keeper.stream.name, entry.point, entry.rows)
+        try:
+            for each in self._streams.values():
+                each.intake.confirm(entry.point)
+        except PenstockError:
+            # The batch is in the log all the same: a new memory learns of it from there.
+            for each in self._streams.values():
+                each.intake = self._intake(each.stream)
+                each.stale = True
+            raise
 
     def _stamp(self, row: SourceRow, keeper: StreamKeeper) -> datetime | None:
         """The stamp of a round's rows: what the stream's watermark was when the round began."""
@@ -152,14 +174,20 @@ class Committer:
         if keeper.stale:
             connection = self._connected()
             with errors_explained(self.core.store):
-                # catch_up
+                end = self.core.log.end(connection)
+                point = keeper.intake.point
+                if point is not None and not self.core.log.contains(connection, point):
+                    keeper.intake.reset()
+                after = keeper.intake.point or end
+                slices = self.core.log.read(connection, after, end, streams=[keeper.stream.name])
+                keeper.intake.catch_up(slices, end)
                 self._publish_ends(connection)
             keeper.stale = False
 
     def _distrust(self, keeper: StreamKeeper) -> None:
         """A commit failed or its outcome is unknown: memory and connection start again from what is committed."""
-        keeper.intake.rollback()
         for each in self._streams.values():
+            each.intake.rollback()
             each.stale = True
         self._disconnect()
 
@@ -201,13 +229,17 @@ class Committer:
 
     # ---- rounds and time -----------------------------------------------------------------------------------------
 
-    def begin_round(self, name: str) -> None:
-        """A source begins a round, or goes on with one that was cut off. It holds the watermark back until it ends."""
+    def begin_round(self, name: str) -> bool:
+        """A source begins a round, or goes on with one that was cut off. It holds the watermark back until it ends.
+
+        Returns whether the round is the source's first: its history.
+        """
         with self._lock:
             self._behind.add(name)
             row, keeper = self._rows[name], self._streams[self._files[name].stream]
             if not row.round_open:
                 self._rows[name] = replace(row, round_watermark=None if row.first_round else keeper.watermark)
+            return row.first_round
 
     def end_round(self, name: str, now: datetime) -> None:
         """A source's round is complete: its watermark may rise, and with it the stream's."""
@@ -245,8 +277,7 @@ class Committer:
             emit(Step("intake.before_round_commit", row.name))
         if entry:
             keeper.watermark = risen
-            keeper.intake.confirm(entry.point)
-            self.core.ends.publish(keeper.stream.name, entry.point)
+            self._settle(keeper, entry)
 
     def _risen(self, keeper: StreamKeeper, now: datetime) -> datetime | None:
         """The stream's new watermark, None when it stays."""
@@ -300,8 +331,9 @@ def _after_round(row: SourceRow, now: datetime, *, found: bool) -> SourceRow:
 def _empty_batch(stream: Stream, source: SourceRow, now: datetime, watermark: datetime) -> LogBatch:
     """A rise of the watermark without rows."""
     columns = [pa.field(c.name, c.type.arrow) for c in stream.columns]
+    table = pa.schema([*columns, ROW_STAMPS.field("_position")]).empty_table()
     return LogBatch(
-        stream=stream.name, source=source.name, origin="", table=pa.schema([*columns, ROW_STAMPS.field("_position")]).empty_table(),
+        stream=stream.name, source=source.name, origin="", table=table,
         ingested_at=now.astimezone(UTC), watermark=None, stream_watermark=watermark,
         contract_version=stream.contract_version, read=0, accepted=0, quarantined=0, duplicates=0, cursor=source.cursor,
     )  # fmt: skip

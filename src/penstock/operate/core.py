@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import threading
+import time
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -22,17 +23,40 @@ from penstock.store.writer import Lease
 
 
 class LogEnds:
-    """The newest batch of the log, of each stream, that this process knows to be committed; wakes who waits for more."""
+    """The newest batch of each stream that this process knows to be committed; wakes who waits for more."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._ends: dict[str, ChainPoint] = {}
+        self._rows: dict[str, int] = {}
+        self._bulk: set[str] = set()
 
-    def publish(self, stream: str, point: ChainPoint) -> None:
+    def publish(self, stream: str, point: ChainPoint, rows: int = 0) -> None:
+        """The stream has a new last batch, of `rows` rows."""
         with self._changed:
             if point.position > self._ends.get(stream, ORIGIN).position:
                 self._ends[stream] = point
+                self._rows[stream] = self._rows.get(stream, 0) + rows
             self._changed.notify_all()
+
+    def bulk(self, source: str, *, begins: bool) -> None:
+        """A source begins or ends reading its history: more follows at once, so pipelines take larger steps."""
+        with self._changed:
+            (self._bulk.add if begins else self._bulk.discard)(source)
+            self._changed.notify_all()
+
+    def rows(self, stream: str) -> int:
+        """Rows of the stream that were published so far."""
+        with self._changed:
+            return self._rows.get(stream, 0)
+
+    def wait_for_more(self, stream: str, rows: int, seconds: float) -> None:
+        """While histories are read, waits at most `seconds` until `rows` more rows have been published."""
+        until = time.monotonic() + seconds
+        with self._changed:
+            target = self._rows.get(stream, 0) + rows
+            while self._bulk and self._rows.get(stream, 0) < target and (left := until - time.monotonic()) > 0:
+                self._changed.wait(left)
 
     def of(self, stream: str) -> ChainPoint:
         with self._changed:

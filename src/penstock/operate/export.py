@@ -1,7 +1,7 @@
 """The rows of a stream that count, written out: accepted, and neither corrected nor taken back since.
 
-A log without -1 rows is streamed as it is, batch by batch. Else rows are netted in a scratch DuckDB file first: of equal
-contents as many stay as were added more often than taken back, the latest of them.
+A log without -1 rows is streamed as it is, batch by batch. Else rows are netted in a scratch DuckDB file first: of
+equal contents as many stay as were added more often than taken back, the latest of them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
-from penstock.engines.duckdb_sql import quote
+from penstock.intake.expressions import quote
 from penstock.log.model import ORIGIN, STAMPS
 from penstock.log.rowlog import RowLog
 from penstock.operate.core import open_log

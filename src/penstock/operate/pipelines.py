@@ -1,8 +1,10 @@
 """One thread a pipeline: reads the log after its position, lets the engine add it up, applies what changed.
 
-The order of a step is the engine's contract (engines/base.py): advance, apply and commit in the store, confirm. At start,
-and whenever a commit's outcome is unknown, the state is brought to the position that the store has confirmed before
-anything new is applied: behind it, it catches up without applying; ahead of it or of another chain, it is built again.
+The order of a step is the engine's contract (engines/base.py): advance, apply and commit in the store, confirm. At
+start, and whenever a commit's outcome is unknown, the state is brought to the position that the store has confirmed
+before anything new is applied: behind it, it catches up without applying; ahead of it or of another chain, it is built
+again. A pipeline whose meaning changed is kept in a result beside the old one, which goes on serving, until it has
+caught up; then it takes the old one's place.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from datetime import datetime
 
 from penstock.engines.base import Changes
@@ -17,16 +20,20 @@ from penstock.engines.duckdb import DuckDBState
 from penstock.errors import PenstockError
 from penstock.log.model import ORIGIN, ChainPoint, Slice
 from penstock.observe import emit
-from penstock.observe.events import PipelineAdvanced, PipelineFailed, StateRebuilt, Step
+from penstock.observe.events import Notice, PipelineAdvanced, PipelineFailed, StateRebuilt, Step
 from penstock.operate.core import Attempts, Core
 from penstock.operate.prepare import Home, log_columns
 from penstock.plan.model import Plan
-from penstock.store.connect import Connection
+from penstock.store import adopt
+from penstock.store.connect import Connection, errors_explained
 from penstock.store.errors import LeaseLost
 from penstock.store.results import apply, load_pipelines, set_pipeline_state
 
 STEP_ROWS = 4_000_000
 """Rows of the log one step takes at the most: while catching up, merging and applying less often is faster."""
+BULK_ROWS = 2_000_000
+BULK_SECONDS = 3.0
+"""While a history is read, a step waits for so many rows more, at most so long."""
 MEMORY = "256MB"
 
 
@@ -98,7 +105,10 @@ class PipelineRunner:
         while not self.core.stop.is_set():
             end = self.core.ends.wait_beyond(self.plan.stream, self._state.at, 0.5)
             if end.position > self._state.at.position:
-                self._step(end)
+                self.core.ends.wait_for_more(self.plan.stream, BULK_ROWS, BULK_SECONDS)
+                self._step(self.core.ends.of(self.plan.stream))
+            elif self.home.builds:
+                self._replace()
             elif self.finish.is_set():
                 break
             self.caught_up_to = self._state.at
@@ -162,13 +172,22 @@ class PipelineRunner:
                 event_time=times or (None, None),
             )
 
+    def _replace(self) -> None:
+        """The result built beside has caught up: it takes the place of the one that served meanwhile."""
+        assert self._connection
+        build = self.home.result.pipeline
+        with errors_explained(f"pipeline {self.plan.name}"), self._connection.transaction():
+            result = adopt.replace(self._connection, build, self.plan, self.core.lease.token)
+        self.home = replace(self.home, result=result, builds=False)
+        emit(Notice("its changed result has taken the old one's place", self.plan.name))
+
     # ---- start ---------------------------------------------------------------------------------------------------
 
     def _agree_with_store(self) -> None:
         """Brings the state to the position the store has confirmed."""
         assert self._state
         assert self._connection
-        confirmed = load_pipelines(self._connection)[self.plan.name].at
+        confirmed = load_pipelines(self._connection)[self.home.result.pipeline].at
         mine = self._state.at
         if mine != ORIGIN and (
             mine.position > confirmed.position or not self.core.log.contains(self._connection, mine)

@@ -59,6 +59,7 @@ class SourceRunner:
 
     def _failed(self, error: PenstockError, pause: float | None) -> None:
         self.committer.hold_back(self.file.name)
+        self.core.ends.bulk(self.file.name, begins=False)
         emit(SourceFailed(self.file.name, str(error), pause))
         if isinstance(error, LeaseLost):
             self.core.end(error)
@@ -113,7 +114,8 @@ class SourceRunner:
 
     def _round(self, source: Source, checker: Checker) -> None:
         began, rows = time.perf_counter(), 0
-        self.committer.begin_round(self.file.name)
+        if self.committer.begin_round(self.file.name):
+            self.core.ends.bulk(self.file.name, begins=True)
         emit(Step("source.round", self.file.name))
         for raw in source.round():
             emit(Step("source.batch", self.file.name))
@@ -121,6 +123,7 @@ class SourceRunner:
             if self.core.stop.is_set():
                 return
         self.committer.end_round(self.file.name, datetime.now(UTC))
+        self.core.ends.bulk(self.file.name, begins=False)
         why = source.waiting()
         if why:
             emit(SourceWaiting(self.file.name, why))
