@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -156,6 +156,8 @@ class S3Config(SourceConfig):
 
 class FilesConfig(SourceConfig):
     """A folder or bucket in which files appear."""
+
+    positions_order_versions: ClassVar[bool] = False
 
     path: str = Field(description="The folder, relative to the project's, or s3://bucket/prefix.", examples=["drops"])
     match: str | None = Field(

@@ -72,7 +72,7 @@ def _read(raw: Raw, offset: int, length: int) -> bytes:
     try:
         part = raw.read(offset, length)
     except FileNotFoundError as e:
-        message = "the file was deleted while it was read"
+        message = "the file was deleted or replaced while it was read"
         raise Gone(message) from e
     except OSError as e:
         message = f"the file cannot be read at byte {offset}: {e.strerror or e}"

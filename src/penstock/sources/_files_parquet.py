@@ -83,7 +83,7 @@ def _opened(raw: Raw, item: Item) -> pq.ParquetFile:
     try:
         return pq.ParquetFile(pa.PythonFile(_Seekable(raw, item.size), mode="r"), buffer_size=BUFFER)
     except FileNotFoundError as e:
-        message = "the file was deleted while it was read"
+        message = "the file was deleted or replaced while it was read"
         raise Gone(message) from e
     except _BROKEN as e:
         message = f"the file is no readable Parquet: {_first_line(e)}"
@@ -110,7 +110,7 @@ def _group(
                 table = plain(pa.Table.from_batches([batch]).slice(batch.num_rows - (place - first)))
                 yield Piece(table, first + 1, place, place == total)
     except FileNotFoundError as e:
-        message = "the file was deleted while it was read"
+        message = "the file was deleted or replaced while it was read"
         raise Gone(message) from e
     except _BROKEN as e:
         first = max(place, done) + 1

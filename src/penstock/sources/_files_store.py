@@ -79,6 +79,10 @@ class Place(ABC):
     def delete(self, item: Item) -> None:
         """Gone already = done. Raises AfterFailed."""
 
+    @abstractmethod
+    def below(self, target: str) -> str:
+        """Returns what names begin with that lie in the folder files are moved to, '' when it is not below."""
+
 
 class Pattern:
     """A glob over relative names: `*` and `?` within one folder, `**/` over any number of folders, `[...]`."""
@@ -129,13 +133,18 @@ class LocalRaw(Raw):
 
 
 class Folder(Place):
-    """A local folder. Hidden files and folders (a leading dot) are left out: tools write their halves there.
+    """A local folder; targets of moves are relative to `base`.
 
-    Links to files and folders are followed; a link to a folder that holds it is not entered again.
+    Hidden files and folders (a leading dot) are left out: tools write their halves there. Links to files and folders
+    are followed; a link to a folder that holds it is not entered again.
     """
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: Path, base: Path) -> None:
+        self.root, self._base = root, base
+
+    def below(self, target: str) -> str:
+        inside = os.path.relpath(self._base / target, self.root)
+        return "" if inside == os.curdir or inside.startswith(os.pardir) else f"{inside}/"
 
     def items(self) -> list[Item]:
         if not self.root.is_dir():
@@ -176,7 +185,7 @@ class Folder(Place):
         return LocalRaw(item.key)
 
     def move(self, item: Item, target: str, mark: str) -> None:
-        goal = Path(target) / item.name
+        goal = self._base / target / item.name
         try:
             if not os.path.lexists(item.key):
                 return

@@ -217,7 +217,8 @@ class PostgresConnectionInvalid(SourceError):
 class PostgresEncoding(SourceError):
     """The database (encoding SQL_ASCII) holds bytes that are not UTF-8, so its texts cannot be read verbatim.
 
-    Name the encoding in the query: `convert_from(convert_to(name, 'SQL_ASCII'), 'WIN1252') AS name`.
+    Name the encoding in the query:
+    `convert_from(convert(convert_to(name, 'SQL_ASCII'), 'WIN1252', 'UTF8'), 'SQL_ASCII') AS name`.
     """
 
     code = "PEN274"

@@ -15,13 +15,16 @@ from __future__ import annotations
 import dataclasses
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 
 import pyarrow as pa
+from watchfiles import watch
+from watchfiles.main import FileChange
 
 from penstock.observe import emit
 from penstock.observe.events import Step
+from penstock.sources._files_bucket import Bucket
 from penstock.sources._files_config import FilesConfig, MoveConfig
 from penstock.sources._files_content import Gone, Unreadable, stored_hash
 from penstock.sources._files_read import Changed, Chunk, Reading, Start, known_format, start_of
@@ -51,21 +54,52 @@ class Files(Source):
         self._added = [name for name in ADDED if used is None or name in used]
         self._values = Values(self.config.csv, context.stream, context.file)
         self._reading = Reading(self.config, context, own, self._values)
-        self._place: Place = Folder(context.root / self.config.path)
+        self._place = self._make_place()
+        after = self.config.after
+        self._moved = self._place.below(after.move) if isinstance(after, MoveConfig) else ""
         self._pattern = Pattern(self.config.match) if self.config.match else None
         self._receipts: dict[str, Receipt] = {}
         self._items: dict[str, Item] = {}
         self._round = 0
         self._seen: dict[str, tuple[int, int, float]] = {}
         self._held: list[str] = []
+        self._watch: Generator[set[FileChange], None, None] | None = None
+
+    def _make_place(self) -> Place:
+        if self.config.path.startswith("s3://"):
+            return Bucket(self.config.path, self.config.s3, os.environ)
+        return Folder(self.context.root / self.config.path, self.context.root)
 
     def open(self, cursor: Cursor, receipts: Mapping[str, Receipt]) -> None:
         self._receipts = dict(receipts)
         self._round = int(cursor.get("round", 0))
+        self._stop_watching()
         self._place.items()
+
+    def wait_for_change(self, seconds: float) -> bool:
+        if not isinstance(self._place, Folder) or not self._place.root.is_dir():
+            return False
+        until = time.monotonic() + seconds
+        if self._watch is None:
+            self._watch = watch(
+                self._place.root, debounce=200, step=20, rust_timeout=100, yield_on_timeout=True, raise_interrupt=False
+            )
+        try:
+            while time.monotonic() < until and not self.stop_requested():
+                if next(self._watch, None):
+                    return True
+        except OSError:
+            self._stop_watching()
+        return False
+
+    def _stop_watching(self) -> None:
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
 
     def close(self) -> None:
         self._items = {}
+        self._stop_watching()
         self._values.close()
 
     def waiting(self) -> str:
@@ -108,21 +142,14 @@ class Files(Source):
         marker = self.config.ready.marker
         if marker and (name.rsplit("/", 1)[-1] == marker or (name.endswith(marker) and name[: -len(marker)] in names)):
             return False
-        if isinstance(self.config.after, MoveConfig) and self._is_moved(name):
+        if self._moved and name.startswith(self._moved):
             return False
         if self._pattern is None:
             return bool(self.config.format or known_format(name))
         return self._pattern.matches(name)
 
-    def _is_moved(self, name: str) -> bool:
-        """Whether the file lies where read files go."""
-        if not isinstance(self.config.after, MoveConfig):
-            return False
-        target = os.path.relpath(self.context.root / self.config.after.move, self.context.root / self.config.path)
-        return name.startswith(f"{target}/")
-
     def _is_settled(self, receipt: Receipt, item: Item) -> bool:
-        same = receipt.size == item.size and receipt.details.get("mtime_ns") == item.mtime_ns
+        same = _same(receipt, item)
         if same and receipt.details.get("denied"):
             return not os.access(item.key, os.R_OK)
         return same and receipt.state in SETTLED
@@ -189,7 +216,7 @@ class Files(Source):
         now = {item.name: item for item in self._place.items()}
         items = []
         for receipt in sorted(receipts, key=lambda r: r.item.encode()):
-            size = int(receipt.details.get("goal", receipt.size))
+            size = receipt.size
             item = now.get(receipt.item) or Item(receipt.item, size, int(receipt.details.get("mtime_ns", 0)), "")
             items.append(item if item.size < size else dataclasses.replace(item, size=size))
         return items
@@ -239,7 +266,7 @@ class Files(Source):
 
     def _read_raw(self, raw: Raw, item: Item) -> Iterator[RawBatch]:
         before = self._receipts.get(item.name)
-        start = start_of(before.details) if before else Start()
+        start = self._start(item, before)
         if start.offset == 0 and (twin := self._twin(raw, item)):
             receipt = dataclasses.replace(self._receipt(item, before, "same_content"), hash=twin)
             yield from self._give(self._batch(item, None, receipts=(receipt,)))
@@ -248,15 +275,25 @@ class Files(Source):
             for chunk in self._reading.chunks(raw, item, start):
                 yield from self._give(self._rows(item, chunk))
         except Changed:
-            if not self._may_begin_again():
+            if not self._may_begin_again(before):
                 reason = "the file was changed where it had been read already, and the stream has no primary key"
                 yield from self._give(self._refused(item, raw, reason, rule="changed"))
                 return
             for chunk in self._reading.chunks(raw, item, Start()):
                 yield from self._give(self._rows(item, chunk))
 
-    def _may_begin_again(self) -> bool:
-        return bool(self.context.stream.primary_key) or self.config.after != "keep"
+    def _start(self, item: Item, before: Receipt | None) -> Start:
+        if before is None:
+            return Start()
+        again = self.config.same_content == "load" and self._was_removed(before) and before.size == item.size
+        return Start() if again else start_of(before.details)
+
+    def _was_removed(self, before: Receipt | None) -> bool:
+        """Whether a file that was read before is gone by our own doing, so that one of its name is another."""
+        return before is not None and before.state == "done" and self.config.after != "keep"
+
+    def _may_begin_again(self, before: Receipt | None) -> bool:
+        return bool(self.context.stream.primary_key) or self._was_removed(before)
 
     def _twin(self, raw: Raw, item: Item) -> str:
         """The hash of this file when another one with the same content was read; '' = none was."""
@@ -287,7 +324,7 @@ class Files(Source):
     def _receipt(self, item: Item, before: Receipt | None, state: str) -> Receipt:
         known = before or Receipt(item.name, state)
         details = {k: v for k, v in known.details.items() if k != "denied"}
-        details |= {"mtime_ns": item.mtime_ns, "goal": item.size}
+        details |= {"mtime_ns": item.mtime_ns, "version": item.version}
         at = datetime.fromtimestamp(item.mtime_ns // 1000 / 1e6, UTC)
         return dataclasses.replace(known, state=state, size=item.size, modified_at=at, details=details)
 
@@ -334,13 +371,19 @@ class Files(Source):
         if after == "keep" or receipt.state not in ("done", "same_content"):
             return
         now = self._place.stat(item)
-        if now is None or (now.size, now.mtime_ns) != (receipt.size, receipt.details.get("mtime_ns")):
+        if now is None or not _same(receipt, now):
             return
         emit(Step("files.after", self.context.file.name))
         if isinstance(after, MoveConfig):
-            self._place.move(item, str(self.context.root / after.move), receipt.hash[:8])
+            self._place.move(item, after.move, receipt.hash[:8])
         else:
             self._place.delete(item)
+
+
+def _same(receipt: Receipt, item: Item) -> bool:
+    """Whether the file is, by its marks, still the one the receipt is about."""
+    marks = (receipt.size, receipt.details.get("mtime_ns"), receipt.details.get("version", ""))
+    return marks == (item.size, item.mtime_ns, item.version)
 
 
 def _with_column(table: pa.Table, name: str, values: pa.Array) -> pa.Table:
