@@ -13,11 +13,9 @@ Rows refused in either step get the first rule they break in the contract's orde
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping as MappingOf
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
 from zoneinfo import ZoneInfo
 
 import duckdb
@@ -25,11 +23,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from penstock.intake import coerce, exact
-from penstock.intake.expressions import literal, quote
+from penstock.intake import exact
+from penstock.intake.expressions import literal
+from penstock.intake.hashing import CONNECTION, Hasher, Hashes
 from penstock.intake.mapping import RAW, Compiler, Computed, Mapping
 from penstock.intake.refusals import Refused, mapped_json, of_source, quoted, sentence
 from penstock.intake.rules import AHEAD, COERCION, EXPRESSION, Facts, Rule, rules, shorten
+from penstock.intake.texts import Texts, for_duckdb
 from penstock.observe.events import Notice, emit
 from penstock.project.model import SourceFile, Stream
 from penstock.sources.base import RawBatch
@@ -37,15 +37,7 @@ from penstock.sources.base import RawBatch
 ROWS = "checked_rows"
 """The name under which rows of the contract's types are registered."""
 DELETED = "_deleted"
-CONNECTION: dict[str, str | int | bool | float | list[str]] = {
-    "memory_limit": "512MB",
-    "autoinstall_known_extensions": False,
-    "autoload_known_extensions": False,
-    "enable_external_access": False,
-}
-
 Indices = npt.NDArray[np.int64]
-Hashes = npt.NDArray[np.uint64]
 FIRST_OF_ALL = -1
 """Number of a failure that leaves nothing of the row to look at."""
 _ROW_ERRORS = (duckdb.ConversionException, duckdb.OutOfRangeException, duckdb.InvalidInputException)
@@ -62,12 +54,7 @@ class Checked:
     """The row of `raw.table` of each row; None when they are the same."""
     deleted: npt.NDArray[np.bool_] | None
     """Which rows are deletes; None when none is. Of a delete only key and version are kept."""
-    keys: Hashes | None
-    """Hash of the primary key of each row, None for a stream without one."""
-    contents: Hashes | None
-    """Keyed hash of the content of each row, None for a stream without a primary key."""
-    uniques: MappingOf[str, Hashes]
-    """Hash of each `unique` property by name; 0 where it is NULL."""
+    hashes: Hashes
     refused: tuple[Refused, ...]
     read: int
     missing: tuple[str, ...]
@@ -93,7 +80,9 @@ class _Verdicts:
 class Checker:
     """Checks the batches of one source. Not to be shared between threads."""
 
-    def __init__(self, stream: Stream, file: SourceFile, secret: bytes, threads: int = 2) -> None:
+    def __init__(
+        self, stream: Stream, file: SourceFile, secret: bytes, *, threads: int = 2, key_bits: int = 64
+    ) -> None:
         """Raises BadRule, BadExpression."""
         self._stream, self._file = stream, file
         self._con = duckdb.connect(config={**CONNECTION, "threads": threads})
@@ -104,7 +93,8 @@ class Checker:
         self._rules = rules(stream)
         self._by_number = {rule.number: rule for rule in self._rules}
         self._schema = pa.schema([pa.field(c.name, c.type.arrow) for c in stream.columns])
-        self._hashes = hash_query(stream, secret)
+        self._texts = Texts(self._con)
+        self._hasher = Hasher(stream, secret, self._con, key_bits)
 
     def close(self) -> None:
         """Lets go of the connection. May be called twice."""
@@ -122,31 +112,19 @@ class Checker:
         rows = self._map(table, mapping, verdicts)
         self._apply_rules(rows, deleted, raw.read_at, verdicts)
         if verdicts.numbers.any():
-            refused += self._refusals(_Refusing(raw, table, rows, indices, verdicts, mapping.lacking))
+            refused += self._refusals(_Refusing(raw, rows, indices, verdicts, mapping.lacking))
             good = np.flatnonzero(verdicts.numbers == 0)
             rows = rows.take(good)
             deleted = deleted[good] if deleted is not None else None
             indices = indices[good] if indices is not None else good
         if deleted is not None and deleted.any():
             rows = self._emptied(rows, deleted)
-        keys, contents, uniques = self._hash(rows)
-        return Checked(
-            raw,
-            rows,
-            indices,
-            deleted,
-            keys,
-            contents,
-            uniques,
-            tuple(refused),
-            read,
-            mapping.missing,
-            mapping.unmapped,
-        )
+        found = self._hasher.of(rows)
+        return Checked(raw, rows, indices, deleted, found, tuple(refused), read, mapping.missing, mapping.unmapped)
 
     def _prepare(self, table: pa.Table) -> tuple[pa.Table, Mapping]:
         """Returns the raw rows as DuckDB takes them, registered as RAW, and their mapping."""
-        table = _for_duckdb(table)
+        table = for_duckdb(table)
         missing = self._compiler.missing(table.schema)
         for name in missing:
             table = table.append_column(name, pa.nulls(table.num_rows))
@@ -168,7 +146,7 @@ class Checker:
         kept = np.where([i in errors for i in range(len(kept))], 2, kept) if errors else kept
         failed = np.flatnonzero(kept == 2)
         reason = f"where: {shorten(self._file.where or '')} fails on this row"
-        refused += _whole(raw, failed, self._originals(raw, table, failed, failed), "where", reason)
+        refused += _whole(raw, failed, self._texts.originals(raw, failed.tolist()), "where", reason)
         indices = np.flatnonzero(kept == 1)
         return table.take(indices), indices, len(indices) + len(failed) + len(raw.refusals)
 
@@ -247,7 +225,7 @@ class Checker:
     def _failed(self, c: Computed, some: pa.Table, doubtful: Indices, failed: Indices, verdicts: _Verdicts) -> None:
         if not len(failed):
             return
-        shown = self._texts(some.take(failed), [n for n in some.schema.names if n in c.mentioned], RAW)
+        shown = self._texts.rows(some.take(failed), [n for n in some.schema.names if n in c.mentioned])
         for i, row in zip(doubtful[failed].tolist(), shown, strict=True):
             values = ", ".join(f"{name} = {quoted(v)}" for name, v in row.items())
             reason = f"{c.column.name}: {shorten(c.expression)} fails on {values or 'this row'}"
@@ -292,8 +270,8 @@ class Checker:
     def _refusals(self, r: _Refusing) -> list[Refused]:
         bad = np.flatnonzero(r.verdicts.numbers)
         raw_rows = r.indices[bad] if r.indices is not None else bad
-        originals = self._originals(r.raw, r.table, bad, raw_rows)
-        shown = self._texts(r.rows.take(bad), r.rows.schema.names, ROWS)
+        originals = self._texts.originals(r.raw, raw_rows.tolist())
+        shown = self._texts.rows(r.rows.take(bad))
         positions = r.raw.positions.take(pa.array(raw_rows)).to_pylist()
         return [
             self._refused(r, row, shown[i], (originals[i], r.raw.origin, str(positions[i])))
@@ -311,25 +289,6 @@ class Checker:
             reason = sentence(column, shown[column], rule.wants + r.lacking.get(column, ""))
         return Refused(word, column, reason, *whence, mapped_json(shown))
 
-    def _originals(self, raw: RawBatch, table: pa.Table, rows: Indices, raw_rows: Indices) -> list[bytes]:
-        """The original bytes of `rows` of `table`, which are `raw_rows` of the batch."""
-        if raw.original is not None:
-            return raw.original(raw_rows.tolist()) if len(rows) else []
-        shown = self._texts(table.take(rows), raw.table.schema.names, RAW)
-        return [json.dumps(row, ensure_ascii=False).encode() for row in shown]
-
-    def _texts(self, table: pa.Table, names: list[str], name: str) -> list[dict[str, str | None]]:
-        """Returns the rows with all values as texts."""
-        self._con.register(name, table)
-        types = dict(zip(table.schema.names, self._con.sql(f"SELECT * FROM {name}").types, strict=True))
-        columns = [f"{coerce.as_text(quote(n), str(types[n]))} AS {quote(n)}" for n in names]
-        if not columns:
-            return [{} for _ in range(table.num_rows)]
-        rows: list[dict[str, Any]] = (
-            self._con.sql(f"SELECT {', '.join(columns)} FROM {name}").to_arrow_table().to_pylist()
-        )
-        return rows
-
     def _emptied(self, rows: pa.Table, deleted: npt.NDArray[np.bool_]) -> pa.Table:
         """Takes everything but key and version out of deletes."""
         kept = {*self._stream.primary_key, self._stream.version}
@@ -340,22 +299,12 @@ class Checker:
                 rows = rows.set_column(i, f, empty)
         return rows
 
-    def _hash(self, rows: pa.Table) -> tuple[Hashes | None, Hashes | None, MappingOf[str, Hashes]]:
-        if not self._hashes:
-            return None, None, {}
-        self._con.register(ROWS, rows)
-        found = self._con.sql(f"SELECT {self._hashes} FROM {ROWS}").to_arrow_table()
-        arrays = {name: found[name].combine_chunks().to_numpy() for name in found.schema.names}
-        uniques = {name[2:]: a for name, a in arrays.items() if name.startswith("u_")}
-        return arrays.get("_key"), arrays.get("_content"), uniques
-
 
 @dataclass(frozen=True)
 class _Refusing:
     """What reasons are made from."""
 
     raw: RawBatch
-    table: pa.Table
     rows: pa.Table
     indices: Indices | None
     verdicts: _Verdicts
@@ -363,34 +312,10 @@ class _Refusing:
     """Property -> what its mapping misses in the source."""
 
 
-def hash_query(stream: Stream, secret: bytes) -> str:
-    """Returns the SQL list of hashes: `_key` and `_content` of a stream with a primary key, `u_...` of unique ones.
-
-    The content's hash holds the key once more behind the secret, so that two keys with one `_key` do not get one
-    `_content` as well, and nobody without the secret can make two that do.
-    """
-    salt = literal(secret.hex())
-    columns = []
-    if stream.primary_key:
-        keys = [quote(k) for k in stream.primary_key]
-        salted = ", ".join(f"concat({salt}, CAST({k} AS VARCHAR))" for k in keys)
-        content = ", ".join(quote(c.name) for c in stream.columns)
-        columns += [f"hash({', '.join(keys)}) AS _key", f"hash({salt}, {salted}, {content}) AS _content"]
-    for c in stream.columns:
-        if c.unique and stream.primary_key != (c.name,):
-            x = quote(c.name)
-            columns.append(f"CASE WHEN {x} IS NULL THEN 0 ELSE hash({salt}, {x}) END AS {quote(f'u_{c.name}')}")
-    return ", ".join(columns)
-
-
-def _for_duckdb(table: pa.Table) -> pa.Table:
-    """Casts what DuckDB cannot scan, without loss: half floats, decimals above 38 digits."""
-    for i, f in enumerate(table.schema):
-        if pa.types.is_float16(f.type):
-            table = table.set_column(i, f.name, table.column(i).cast(pa.float32()))
-        elif pa.types.is_decimal256(f.type):
-            table = table.set_column(i, f.name, table.column(i).cast(pa.string()))
-    return table
+def positions_of(checked: Checked) -> pa.Array:
+    """Returns the source's position of each row of `checked.table`."""
+    found = checked.raw.positions
+    return found if checked.indices is None else found.take(pa.array(checked.indices))
 
 
 def _latest(read_at: datetime, stream: Stream) -> datetime:
