@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import http.client
-import os
 import re
 import shutil
 import statistics
@@ -21,6 +20,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
@@ -105,11 +105,13 @@ def serve(kind: str, url: str, state: Path, body: bytes) -> None:
     """Runs one server in this process until it is killed; prints its port."""
 
     def ready(_: str, port: int) -> None:
-        print(port, flush=True)
+        sys.stdout.write(f"{port}\n")
+        sys.stdout.flush()
 
     if kind.startswith("penstock"):
-        cache = {} if kind == "penstock-hot" else {"cache_bytes": 0}
-        run_server(project(url, state), url, ServeOptions(port=0, connections=CONNECTIONS, **cache), on_ready=ready)
+        options = ServeOptions(port=0, connections=CONNECTIONS)
+        options = options if kind == "penstock-hot" else replace(options, cache_bytes=0)
+        run_server(project(url, state), url, options, on_ready=ready)
         return
 
     async def main() -> None:
@@ -145,8 +147,11 @@ def load(port: int, seconds: int, script: Path | None) -> float:
     return float(found[1])
 
 
-def compare(ours: str, yardstick: str, url: str, state: Path, rounds: Sequence[int], script: Path | None) -> dict[str, float]:
-    """Runs both servers side by side and loads them in turn."""
+def compare(
+    kinds: tuple[str, str], url: str, state: Path, rounds: Sequence[int], script: Path | None
+) -> dict[str, float]:
+    """Runs both servers (ours, yardstick) side by side and loads them in turn."""
+    ours, yardstick = kinds
     rates: dict[str, list[float]] = {ours: [], yardstick: []}
     with server(ours, url, state) as first, server(yardstick, url, state) as second:
         ports = {ours: first, yardstick: second}
@@ -185,7 +190,8 @@ def main() -> None:
         serve(args.serve, args.url, args.state, body)
         return
     if shutil.which("wrk") is None:
-        raise SystemExit("wrk is needed (apt-get install wrk)")
+        msg = "wrk is needed (apt-get install wrk)"
+        raise SystemExit(msg)
     with tempfile.TemporaryDirectory() as folder, private_server(Path(folder) / "pg") as postgres:
         state, url = Path(folder), postgres.url()
         open_url(url, state, name="bench").close()
@@ -195,9 +201,9 @@ def main() -> None:
         (state / "body").write_bytes(body_of(url, state))
         (state / "days.lua").write_text(LUA)
         rounds = [args.seconds] * args.rounds
-        hot = compare("penstock-hot", "prepared", url, state, rounds, None)
-        cold = compare("penstock-cold", "bare", url, state, rounds, state / "days.lua")
-        figures = {"hot": hot, "uncached": cold, "body_bytes": len((state / "body").read_bytes()), "cores": os.cpu_count()}
+        hot = compare(("penstock-hot", "prepared"), url, state, rounds, None)
+        cold = compare(("penstock-cold", "bare"), url, state, rounds, state / "days.lua")
+        figures = {"hot": hot, "uncached": cold, "body_bytes": (state / "body").stat().st_size}
         record("serve_http", figures, state)
 
 

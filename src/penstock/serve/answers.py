@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import parse_qsl
 
@@ -31,12 +31,14 @@ from penstock.serve.errors import (
     StoreAway,
     ValuesRefused,
 )
+from penstock.serve.finality import Finality
+from penstock.serve.link import StoreLost, one_line
 from penstock.serve.negotiate import FORMS, Form, choose, has_it
 from penstock.serve.paging import key_of, next_link, token
-from penstock.serve.pool import Pool, StoreLost, one_line
+from penstock.serve.pool import Pool
 from penstock.serve.problems import problem
 from penstock.serve.reply import Ask, Headers, Reply
-from penstock.serve.statement import MOST_BYTES
+from penstock.serve.statement import MOST_BYTES, quoted
 from penstock.serve.values import ParameterError, Unusable, bind
 from penstock.serve.versions import POLL_SECONDS
 
@@ -49,6 +51,7 @@ _OUTDATED = (
 )
 """What a statement fails with when the tables changed since it was prepared."""
 _MOST_FIELDS = 200
+_ALWAYS = (("vary", "Accept"), ("cache-control", "no-cache"))
 
 
 @dataclass(frozen=True)
@@ -78,13 +81,36 @@ class _Question:
     """Paging: the key after which the page begins."""
 
 
+@dataclass
+class _Flight:
+    """A question on its way to the store, and those who came later with the same one."""
+
+    began: float
+    joined: asyncio.Future[Answer] | None = None
+
+    def land(self, outcome: Answer | PenstockError) -> None:
+        if self.joined is None or self.joined.done():
+            return
+        if isinstance(outcome, Answer):
+            self.joined.set_result(outcome)
+        else:
+            self.joined.set_exception(outcome)
+            self.joined.exception()  # taken note of, should all who joined be gone
+
+
 class Answers:
     """Answers requests for endpoints, each from one snapshot of the store."""
 
     def __init__(self, pool: Pool, catalogue: Catalogue) -> None:
         self._pool = pool
         self._catalogue = catalogue
-        self._running: dict[tuple[object, ...], tuple[float, asyncio.Future[Answer]]] = {}
+        self._finality = Finality(self._window_ends)
+        self._ends_sql = (
+            "SELECT window_start, (extract(epoch FROM window_end) * 1000000)::bigint"
+            f" FROM {quoted(catalogue.own_schema)}.pipeline_window"
+            " WHERE pipeline = $1::text AND window_start IN (SELECT json_array_elements_text($2::json))"
+        ).encode()
+        self._flights: dict[tuple[str, str, str], _Flight] = {}
 
     async def respond(self, ask: Ask, served: Served, in_path: Mapping[str, str]) -> Reply | Answer:
         """Returns the answer to `ask`, or the problem with it as a Reply."""
@@ -103,26 +129,24 @@ class Answers:
 
     async def _shared(self, ask: Ask, question: _Question) -> Answer:
         """Answers equal questions that come within a poll's time of each other by one statement."""
-        key = (question.served.endpoint.name, ask.path, question.form.name, ask.query)
-        began, future = self._running.get(key, (0.0, None))
-        if future is not None and time.monotonic() - began < POLL_SECONDS:
-            return await asyncio.shield(future)
-        future = asyncio.get_running_loop().create_future()
-        mine = (time.monotonic(), future)
-        self._running[key] = mine
+        key = (ask.path, ask.query, question.form.name)
+        flight = self._flights.get(key)
+        if flight is not None and time.monotonic() - flight.began < POLL_SECONDS:
+            flight.joined = flight.joined or asyncio.get_running_loop().create_future()
+            return await asyncio.shield(flight.joined)
+        self._flights[key] = flight = _Flight(time.monotonic())
         try:
             answer = await self._fresh(ask, question)
         except BaseException as error:
             gone = StoreAway("the request that asked the store was given up", hint="ask again")
-            future.set_exception(error if isinstance(error, PenstockError) else gone)
-            future.exception()  # taken note of: nobody else may be waiting
+            flight.land(error if isinstance(error, PenstockError) else gone)
             raise
         else:
-            future.set_result(answer)
+            flight.land(answer)
             return answer
         finally:
-            if self._running.get(key) is mine:
-                del self._running[key]
+            if self._flights.get(key) is flight:
+                del self._flights[key]
 
     async def _fresh(self, ask: Ask, question: _Question) -> Answer:
         try:
@@ -147,31 +171,44 @@ class Answers:
         given = {**question.values, **after}
         values = [None if (v := given[name]) is None else v.encode() for name in prepared.order]
         result = await self._pool.run(prepared.name, prepared.sql, values)
-        return self._answer(ask, question, result)
+        return await self._answer(ask, question, result)
 
-    def _answer(self, ask: Ask, question: _Question, result: PGresult) -> Answer:
-        version, as_of, watermark, count, body, unsettled, last = (result.get_value(0, i) for i in range(7))
+    async def _answer(self, ask: Ask, question: _Question, result: PGresult) -> Answer:
+        version, marks, as_of, watermark, count, body, last = (result.get_value(0, i) for i in range(7))
         if body is None:
             msg = f"the answer has more than {MOST_BYTES} bytes"
             raise AnswerTooLarge(msg, hint="ask for less, or page")
         served, form = question.served, question.form
+        description = served.description
         whole = served.wrap(form.name, body)
-        etag = _etag(question, version, whole)
-        headers = [
-            ("content-type", form.content_type),
-            ("etag", etag),
-            ("vary", "Accept"),
-            ("cache-control", "no-cache"),
-        ]
-        headers += [("penstock-as-of", as_of.decode())] if as_of else []
-        headers += [("penstock-watermark", watermark.decode())] if watermark else []
-        if unsettled is not None:
-            final = unsettled == b"0" and count != b"0"
+        steady = version.decode() if version and description and description.steady else None
+        etag = _etag(question, steady, whole)
+        headers = [("content-type", form.content_type), ("etag", etag), *_ALWAYS]
+        headers += [("penstock-as-of", _instant(as_of))] if as_of else []
+        headers += [("penstock-watermark", _instant(watermark))] if watermark else []
+        if description and description.windows:
+            starts = (result.get_value(0, 7 + i) for i in range(len(description.windows)))
+            named = [(p, v.decode() if v else None) for (_, p), v in zip(description.windows, starts, strict=True)]
+            final = count != b"0" and await self._finality.is_final(
+                named, (version or b"").decode(), (marks or b"").decode()
+            )
             headers.append(("penstock-final", "true" if final else "false"))
         if last is not None:
             after = token(self._catalogue.secret, served.endpoint, json.loads(last))
             headers.append(("link", next_link(ask.path, ask.query, after)))
-        return Answer(served, version.decode() if version else None, etag, headers, whole)
+        return Answer(served, steady, etag, headers, whole)
+
+    async def _window_ends(self, pipeline: str, starts: Sequence[str]) -> dict[str, int]:
+        """Returns when these windows end, in microseconds."""
+        array = json.dumps(list(starts)).encode()
+        found = await self._pool.run(b"window-ends", self._ends_sql, [pipeline.encode(), array])
+        rows = ((found.get_value(i, 0), found.get_value(i, 1)) for i in range(found.ntuples))
+        return {start.decode(): int(end) for start, end in rows if start is not None and end is not None}
+
+
+def _instant(text: bytes) -> str:
+    """Returns PostgreSQL's ISO text of an instant in UTC as RFC 3339 writes it."""
+    return text.decode().replace(" ", "T").removesuffix("+00") + "Z"
 
 
 def _question(
@@ -193,7 +230,7 @@ def _question(
     return (None, errors) if errors else (_Question(served, form, values, after), [])
 
 
-def _etag(question: _Question, version: bytes | None, body: bytes) -> str:
+def _etag(question: _Question, version: str | None, body: bytes) -> str:
     """Returns a strong validator: of data version, parameters and representation; of the body where none is known."""
     digest = hashlib.blake2b(digest_size=16)
     digest.update(question.served.identity + question.form.name.encode())

@@ -23,8 +23,8 @@ from penstock.errors import PenstockError
 from penstock.project.model import EndpointFile, Parameter, Project
 from penstock.serve.describe import Description, Results, describe, session_settings
 from penstock.serve.errors import BadPaging, EndpointRefused, ResultNotReady, StoreNotReached
+from penstock.serve.link import StoreLost, one_line
 from penstock.serve.paging import page_parameters
-from penstock.serve.pool import StoreLost, one_line
 from penstock.serve.statement import build
 from penstock.serve.versions import Versions
 
@@ -113,7 +113,7 @@ class Catalogue:
     def __init__(self, project: Project, url: str, timeout: float) -> None:
         store = project.settings.store
         self._url, self._timeout = url, timeout
-        self._schema, self._own = store.schema, store.own_schema
+        self._schema, self.own_schema = store.schema, store.own_schema
         self.endpoints = {
             e.name: Served(e, store.own_schema, {p.name: p for p in (*e.parameters, *page_parameters(e))})
             for e in project.endpoints.values()
@@ -188,7 +188,7 @@ class Catalogue:
         try:
             with psycopg.connect(self._url, autocommit=True, connect_timeout=3) as conn:
                 conn.execute(session_settings(self._schema, int(self._timeout * 1000)))
-                self.secret = self.secret or _secret(conn, self._own)
+                self.secret = self.secret or _secret(conn, self.own_schema)
                 for served in these:
                     found.append((served, _outcome(conn, served.endpoint, results)))
         except psycopg.OperationalError as error:

@@ -27,12 +27,12 @@ from penstock.serve.versions import TRUST_SECONDS
 class FastPath:
     """The RSGI application."""
 
-    def __init__(self, catalogue: Catalogue, answers: Answers, web: Starlette) -> None:
+    def __init__(self, catalogue: Catalogue, answers: Answers, web: Starlette, cache: Cache) -> None:
         self._catalogue = catalogue
         self._versions = catalogue.versions
         self._answers = answers
         self._web = web
-        self.cache = Cache()
+        self.cache = cache
 
     async def __rsgi__(self, scope: Any, protocol: Any) -> None:
         began = time.monotonic()

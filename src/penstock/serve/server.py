@@ -26,9 +26,11 @@ from penstock.observe.events import Serving, StoreLostFromView
 from penstock.observe.metrics import Metrics
 from penstock.project.model import Project
 from penstock.serve.answers import Answers
+from penstock.serve.cache import DEFAULT_BYTES, Cache
 from penstock.serve.catalogue import Catalogue, check_on_store
 from penstock.serve.errors import CannotListen
-from penstock.serve.pool import Pool, StoreLost
+from penstock.serve.link import StoreLost
+from penstock.serve.pool import Pool
 from penstock.serve.readings import Readings
 from penstock.serve.rsgi import FastPath
 from penstock.serve.versions import POLL_SECONDS, Poller
@@ -49,6 +51,8 @@ class ServeOptions:
     """To the store."""
     timeout: float = 10.0
     """Seconds a statement may take."""
+    cache_bytes: int = DEFAULT_BYTES
+    """For hot answers; 0 keeps none."""
     grace: float = 10.0
     """Seconds running requests have to finish when the server stops."""
 
@@ -141,7 +145,7 @@ class Api:
         self.catalogue.attach(self._poller.versions, self._poller.nudge)
         answers = Answers(self._pool, self.catalogue)
         self.web = Web(project.settings.name, self.catalogue, answers, self._render)
-        self.target = FastPath(self.catalogue, answers, self.web.application())
+        self.target = FastPath(self.catalogue, answers, self.web.application(), Cache(options.cache_bytes))
         self._describing: asyncio.Task[None] | None = None
         self._why_lost = ""
 

@@ -28,11 +28,11 @@ MOST_BYTES = 64 * 1024 * 1024
 
 @dataclass(frozen=True)
 class AnswerStatement:
-    """SQL that yields one row: version, as_of, watermark, rows, body, open, last.
+    """SQL that yields one row: version, marks, as_of, watermark, rows, body, last, and one column per window.
 
-    version: text, NULL unless the answer is steady; as_of, watermark: RFC 3339 or NULL; rows: how many; body: JSON
-    objects joined by `separator`, or for CSV the lines; open: rows whose window is not final (NULL: no window is
-    selected); last: the paging key of the last row as a JSON array of texts, NULL when no more rows follow.
+    version: a line per pipeline; marks: their watermarks in microseconds, with commas; as_of, watermark: of them all;
+    rows: how many; body: JSON objects joined by a separator, or CSV's lines, NULL when it is too large; last: the
+    paging key of the last row as a JSON array of texts, NULL when no more rows follow; windows: see `_window`.
     """
 
     sql: str
@@ -115,42 +115,39 @@ def build(
         last = f"CASE WHEN count(*) > {size} THEN {key} END"
     row = _row_text(description.columns, endpoint.decimals, form)
     body = f"string_agg({row}, {_SEPARATORS[form]}) FILTER (WHERE {kept})"
-    answer = (
-        f"SELECT count(*) FILTER (WHERE {kept}) AS rows, coalesce({body}, '') AS body,"
-        f" {_open_rows(description, own_schema, kept)} AS open, {last} AS last"
-        f" FROM (SELECT {ranked}r.* FROM ({source}\n) r) q"
-    )
-    return AnswerStatement(f"{_versions(description, own_schema)}, ({answer}) a", tuple(order))
+    types = {c.name: c.type for c in description.columns}
+    windows = [_window(column, types[column], kept) for column, _ in description.windows]
+    items = [f"count(*) FILTER (WHERE {kept}) AS rows", f"coalesce({body}, '') AS body", f"{last} AS last"]
+    items += [f"{window} AS w{i}" for i, window in enumerate(windows)]
+    answer = f"SELECT {', '.join(items)} FROM (SELECT {ranked}r.* FROM ({source}\n) r) q"
+    return AnswerStatement(f"{_versions(description, own_schema, len(windows))}, ({answer}) a", tuple(order))
 
 
-_ANSWER = f"a.rows, CASE WHEN octet_length(a.body) <= {MOST_BYTES} THEN a.body END AS body, a.open, a.last"
-
-
-def _versions(description: Description, own_schema: str) -> str:
+def _versions(description: Description, own_schema: str, windows: int) -> str:
+    answer = f"a.rows, CASE WHEN octet_length(a.body) <= {MOST_BYTES} THEN a.body END AS body, a.last"
+    answer += "".join(f", a.w{i}" for i in range(windows))
     if not description.pipelines:
-        return f"SELECT NULL::text AS version, NULL::text AS as_of, NULL::text AS watermark, {_ANSWER} FROM (SELECT) v"
+        nothing = ", ".join(f"NULL::text AS {name}" for name in ("version", "marks", "as_of", "watermark"))
+        return f"SELECT {nothing}, {answer} FROM (SELECT) v"
     names = ", ".join(literal(name) for name in description.pipelines)
-    steady = f"string_agg({VERSION}, E'\\n' ORDER BY p.name)" if description.steady else "NULL::text"
-    watermark = "CASE WHEN count(*) = count(p.watermark) THEN min(p.watermark) END"
     return (
-        f"SELECT v.version, {_instant('v.as_of')} AS as_of, {_instant('v.watermark')} AS watermark, {_ANSWER}"
-        f" FROM (SELECT {steady} AS version, min(p.as_of) AS as_of, {watermark} AS watermark"
+        f"SELECT v.*, {answer}"
+        f" FROM (SELECT string_agg({VERSION}, E'\\n' ORDER BY p.name) AS version,"
+        " string_agg(coalesce((extract(epoch FROM p.watermark) * 1000000)::bigint::text, ''), ',' ORDER BY p.name)"
+        " AS marks, min(p.as_of) AS as_of,"
+        " CASE WHEN count(*) = count(p.watermark) THEN min(p.watermark) END AS watermark"
         f" FROM {quoted(own_schema)}.pipeline p WHERE p.name IN ({names})) v"
     )
 
 
-def _open_rows(description: Description, own_schema: str, kept: str) -> str:
-    """Returns SQL for how many rows are not final; a lookup per row, so that rows keep their order."""
-    if not description.windows:
-        return "NULL::bigint"
-    own = quoted(own_schema)
-    tests = [
-        f"coalesce((SELECT w.window_end <= p.watermark FROM {own}.pipeline_window w JOIN {own}.pipeline p"
-        f" ON p.name = w.pipeline WHERE w.pipeline = {literal(pipeline)}"
-        f" AND w.window_start = q.{quoted(column)}::text), FALSE)"
-        for column, pipeline in description.windows
-    ]
-    return f"count(*) FILTER (WHERE {kept} AND NOT ({' AND '.join(tests)}))"
+def _window(column: str, type_name: str, kept: str) -> str:
+    """Returns SQL for the windows that decide: the latest where they are ordered by time, else all; NULL if one is."""
+    name = f"q.{quoted(column)}"
+    ordered = type_name == "date" or type_name.startswith("timestamp")
+    starts = f"max({name})::text" if ordered else f"string_agg({name}::text, E'\\x1f')"
+    if kept != "TRUE":
+        starts = starts.replace(")", f") FILTER (WHERE {kept})", 1)
+    return f"CASE WHEN count(*) FILTER (WHERE {kept}) = count({name}) FILTER (WHERE {kept}) THEN {starts} END"
 
 
 def _page(endpoint: EndpointFile, description: Description, after: Sequence[bool] | None, order: list[str]) -> str:

@@ -11,12 +11,12 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
 
 import psycopg
 from psycopg import sql as pgsql
 
-from penstock.serve.pool import Pool, StoreLost, one_line
+from penstock.serve.link import Link, StoreLost, one_line
+from penstock.serve.pool import Pool
 from penstock.serve.statement import VERSION
 
 POLL_SECONDS = 0.1
@@ -59,7 +59,8 @@ class Poller:
         self._changed = changed
         self._wake = asyncio.Event()
         query = "SELECT p.name, {version}, coalesce(p.window_column, '') FROM {own}.pipeline p WHERE p.builds IS NULL"
-        self._query = pgsql.SQL(query).format(version=pgsql.SQL(VERSION), own=pgsql.Identifier(own_schema))
+        names = {"version": pgsql.SQL(VERSION), "own": pgsql.Identifier(own_schema)}
+        self._query = pgsql.SQL(query).format(**names).as_string().encode()
 
     def nudge(self) -> None:
         """Asks for a poll at once: somebody saw a newer version."""
@@ -67,51 +68,44 @@ class Poller:
 
     async def first(self) -> None:
         """Polls once, on a connection of its own. Raises StoreLost."""
-        conn = await self._pool.connect()
+        link = await self._pool.open_link()
         try:
-            await self._poll(conn)
+            await self._poll(link)
         except psycopg.Error as error:
-            self._lose(one_line(error))
             raise StoreLost(one_line(error)) from error
         finally:
-            await conn.close()
+            await link.close()
 
     async def run(self) -> None:
         """Polls for ever; a lost connection is opened again."""
         while True:
             try:
                 async with asyncio.timeout(PATIENCE_SECONDS * 2):
-                    conn = await self._pool.connect()
+                    link = await self._pool.open_link()
                 try:
-                    await self._watch(conn)
+                    await self._watch(link)
                 finally:
-                    with suppress(psycopg.Error):
-                        await conn.close()
+                    await link.close()
             except (StoreLost, psycopg.Error, TimeoutError) as error:
                 self._lose(one_line(error) or "the store does not answer")
             await asyncio.sleep(POLL_SECONDS)
 
-    async def _watch(self, conn: psycopg.AsyncConnection[Any]) -> None:
-        conn.add_notify_handler(lambda _: None)  # taken in, so that they do not pile up; the socket's waking is enough
-        await conn.execute(pgsql.SQL("LISTEN {}").format(pgsql.Identifier(self._own)))
+    async def _watch(self, link: Link) -> None:
+        link.on_news = self._wake.set
+        listen = pgsql.SQL("LISTEN {}").format(pgsql.Identifier(self._own)).as_string()
+        await link.run(b"listen", listen.encode(), ())
         while True:
             async with asyncio.timeout(PATIENCE_SECONDS):
-                await self._poll(conn)
-            await self._pause(conn)
+                await self._poll(link)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), POLL_SECONDS)
+            self._wake.clear()
+            await asyncio.sleep(NOTIFY_PAUSE)
 
-    async def _pause(self, conn: psycopg.AsyncConnection[Any]) -> None:
-        """Waits until the next poll is due, the store says something (a notification, a hang-up), or a nudge."""
-        loop = asyncio.get_running_loop()
-        loop.add_reader(conn.fileno(), self._wake.set)
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), POLL_SECONDS)
-        loop.remove_reader(conn.fileno())
-        self._wake.clear()
-        await asyncio.sleep(NOTIFY_PAUSE)
-
-    async def _poll(self, conn: psycopg.AsyncConnection[Any]) -> None:
+    async def _poll(self, link: Link) -> None:
         began = time.monotonic()
-        rows = await (await conn.execute(self._query, prepare=True)).fetchall()
+        result = await link.run(b"poll", self._query, ())
+        rows = [[_text(result.get_value(i, j)) for j in range(3)] for i in range(result.ntuples)]
         found = {name: version for name, version, _ in rows}
         windows = {name: window for name, _, window in rows}
         news = found != self.versions.by_pipeline or windows != self.versions.windows or self.versions.lost
@@ -127,4 +121,9 @@ class Poller:
         self.versions.by_pipeline, self.versions.windows = {}, {}
         self.versions.checked, self.versions.error, self.versions.polls = float("-inf"), error, polls
         if not was_lost:
+            self._pool.hang_up()
             self._changed()
+
+
+def _text(value: bytes | None) -> str:
+    return (value or b"").decode()
