@@ -52,6 +52,7 @@ def run(
     fail_on_quarantine: Annotated[
         bool, typer.Option("--fail-on-quarantine", help="Exit 1 when rows were refused.")
     ] = False,
+    drop: Annotated[bool, typer.Option("--drop", help="Drop the tables of pipelines whose file is gone.")] = False,
     project: ProjectOption = None,
     env: EnvOption = None,
     as_json: JsonOption = False,
@@ -60,7 +61,7 @@ def run(
     """Run sources, pipelines and the API until stopped (Ctrl-C, SIGTERM, `penstock stop`)."""
     options = common(project, env, as_json, quiet)
     folder = checked(options)
-    wanted = RunOptions(until_caught_up=until_caught_up, serve=not no_serve and not until_caught_up)
+    wanted = RunOptions(until_caught_up=until_caught_up, serve=not no_serve and not until_caught_up, drop=drop)
     with log_lines(folder.project, options):
         outcome, document = keep_running(folder, wanted, options, seconds_of(duration))
     report(options, outcome, document)
@@ -121,6 +122,8 @@ def keep_running(
 ) -> tuple[Outcome, Document]:
     """Runs until it is over: caught up, stopped, or `seconds` have passed."""
     running = Run(folder, wanted)
+    for name in running.dropped:
+        say(options, f"dropped the table of {name}")
     with signals(running.core.end), running:
         for address in running.addresses:
             say(options, f"serving on {address}")

@@ -1,4 +1,4 @@
-"""What a run does before its threads start: contracts compared with the log's, result tables made or taken over."""
+"""What a run does with pipelines before its threads start: tables made, taken up, or begun to be built beside."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from penstock.observe import emit
 from penstock.observe.events import Notice
 from penstock.operate.core import Core
 from penstock.plan.model import Plan
-from penstock.project.model import Project, Stream
+from penstock.project.model import Stream
 from penstock.store import adopt
 from penstock.store.adopt import PipelineChange
 from penstock.store.connect import Connection, errors_explained
@@ -38,10 +38,6 @@ def log_columns(stream: Stream) -> pa.Schema:
     """
     stamps = (ROW_STAMPS.field("_weight"), ROW_STAMPS.field("_watermark"))
     return pa.schema([*(pa.field(column.name, column.type.arrow) for column in stream.columns), *stamps])
-
-
-def prepare_contracts(connection: Connection, project: Project) -> None:
-    """Compares the contracts with those under which the log's rows were accepted."""
 
 
 def prepare_pipelines(core: Core, connection: Connection) -> Mapping[str, Home]:

@@ -17,10 +17,11 @@ from penstock.errors import PenstockError
 from penstock.observe import emit
 from penstock.observe.events import Notice, SourceFailed
 from penstock.operate.commit import Committer
+from penstock.operate.contracts import adopt_contracts
 from penstock.operate.core import Core, open_log
 from penstock.operate.folder import CheckedFolder
 from penstock.operate.pipelines import PipelineRunner
-from penstock.operate.prepare import prepare_contracts, prepare_pipelines
+from penstock.operate.prepare import drop_removed, prepare_pipelines
 from penstock.operate.requests import forget_old_requests, serve_requests
 from penstock.operate.retry import Pauses
 from penstock.operate.sources import SourceRunner
@@ -37,7 +38,8 @@ class RunOptions:
     until_caught_up: bool = False
     """One round of every source, then until all of it is in the answers."""
     serve: bool = True
-    environment: str | None = None
+    drop: bool = False
+    """Drop the tables of pipelines whose file is gone."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ class Run:
     def __init__(self, folder: CheckedFolder, options: RunOptions) -> None:
         self.folder = folder
         self.options = options
+        self.dropped: list[str] = []
         settings = folder.project.settings
         self.store = Store.open(settings)
         try:
@@ -70,8 +73,10 @@ class Run:
     def _prepare(self) -> None:
         assert self._connection
         forget_old_requests(self._connection)
-        prepare_contracts(self._connection, self.folder.project)
+        adopt_contracts(self._connection, self.folder.project)
         homes = prepare_pipelines(self.core, self._connection)
+        if self.options.drop:
+            self.dropped = drop_removed(self.core, self._connection)
         once = self.options.until_caught_up
         self.committer = Committer(self.core)
         self.pipelines = [PipelineRunner(self.core, plan, homes[plan.name]) for plan in self.folder.plans.values()]
