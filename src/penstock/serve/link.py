@@ -69,7 +69,8 @@ class Link:
             raise
 
     async def _result(self) -> PGresult:
-        self._waiting = waiting = self._loop.create_future()
+        waiting: asyncio.Future[PGresult] = self._loop.create_future()
+        self._waiting = waiting
         if self._pg.flush():
             self._loop.add_writer(self._fd, self._writable)
         result = await waiting

@@ -26,7 +26,7 @@ from penstock.serve.openapi import document
 from penstock.serve.problems import ALLOW, problem
 from penstock.serve.reply import Ask, Headers, Reply
 
-OWN_PATHS = ("/", "/docs", "/openapi.json", "/livez", "/readyz", "/metrics")
+OWN_PATHS = ("/", "/docs", "/openapi.json", "/livez", "/healthz", "/readyz", "/startupz", "/metrics")
 Metrics = Callable[[], Awaitable[bytes]]
 Handler = Callable[[Request], Awaitable[Reply]]
 
@@ -43,7 +43,8 @@ class Web:
 
     def application(self) -> Starlette:
         """Returns the ASGI application."""
-        own = (self.docs, self.docs, self.openapi, self.livez, self.readyz, self.metrics)
+        health = (self.livez, self.livez, self.readyz, self.readyz)
+        own = (self.docs, self.docs, self.openapi, *health, self.metrics)
         routes = [Route(path, _response(handler)) for path, handler in zip(OWN_PATHS, own, strict=True)]
         routes += [Route(s.endpoint.path, _response(self.endpoint(s))) for s in self._catalogue.in_order()]
         refusals = {404: _response(self.unknown), 405: _response(_refuse_method), Exception: _response(_failed)}
