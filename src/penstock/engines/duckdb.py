@@ -1,9 +1,9 @@
 """The embedded engine: a pipeline's state in DuckDB, added up chunk by chunk.
 
 A step reads the slices in chunks of about a million rows, aggregates each into scratch tables (partials) and merges
-those into the state; then it finishes the units that were touched, compares them with the copy of the result that the
-store has confirmed, and hands out what differs. All of it happens in one transaction that `confirm` commits and
-`rollback` takes back, so a failed or refused step leaves nothing.
+those into the state, in memory or on disk (duckdb_hot.py); it finishes the units that were touched before and after,
+and hands out what differs. All of it happens in one transaction that `confirm` commits and `rollback` takes back, so a
+failed or refused step leaves nothing. The file may lie behind what was confirmed: it says where it stands.
 
 DuckDB's memory limit bounds the state's share; chunks bound what is held of the log.
 """
@@ -16,18 +16,19 @@ from pathlib import Path
 
 import duckdb
 import pyarrow as pa
-import sqlglot
-from sqlglot import exp
 
 from penstock.engines.base import Changes, PipelineState
 from penstock.engines.duckdb_blame import Rerun, culprit
 from penstock.engines.duckdb_file import Room, Standing, StateFile, first_line
+from penstock.engines.duckdb_hot import HotBlocks
+from penstock.engines.duckdb_layout import Layout
 from penstock.engines.duckdb_sql import Statements
-from penstock.engines.duckdb_step import EventRange, StepRun
+from penstock.engines.duckdb_step import DiskOnly, EventRange, StepRun
+from penstock.engines.duckdb_windows import Windows
 from penstock.engines.errors import EngineError, EngineResourceError, PipelineError
-from penstock.log.model import ORIGIN, STAMPS, ChainPoint, Slice
+from penstock.log.model import ORIGIN, ChainPoint, Slice
 from penstock.observe import emit
-from penstock.observe.events import StateRebuilt, Step
+from penstock.observe.events import Notice, StateRebuilt, Step
 from penstock.plan.model import Plan
 
 ReadLog = Callable[[ChainPoint | None, ChainPoint, EventRange | None], Iterable[Slice]]
@@ -43,7 +44,7 @@ _DATA_ERRORS = (duckdb.DataError, duckdb.InvalidInputException, duckdb.InvalidTy
 class DuckDBState(PipelineState):
     """The kept state of one pipeline in one DuckDB file of `folder`.
 
-    `memory_limit` is DuckDB's (`256MB`), `threads` how many cores one statement may use. Raises StateBusyError when
+    `memory_limit` is DuckDB's (`256MB`), `threads` how many cores a big step may use. Raises StateBusyError when
     another process holds the file; a file that cannot be trusted is made anew.
     """
 
@@ -52,11 +53,18 @@ class DuckDBState(PipelineState):
     ) -> None:
         self.plan = plan
         self._read_log = read_log
-        self._sql = Statements(plan, event_time_of(plan))
+        self._sql = Statements(Layout(plan))
         self._file = StateFile(plan, self._sql, folder, Room(memory_limit, threads))
-        self._standing = self._file.standing()
         self._next: Standing | None = None
         self._rebuilt = (self._file.rebuilt, time.monotonic(), 0)
+        self._start()
+
+    def _start(self) -> None:
+        """Begins from what the file holds."""
+        self._standing = self._file.standing()
+        self._windows = Windows(restates=self.plan.late == "restate")
+        self._hot = HotBlocks(self._file.con, self._sql)
+        self._next = None
 
     @property
     def at(self) -> ChainPoint:
@@ -66,9 +74,8 @@ class DuckDBState(PipelineState):
         if self._next is not None:
             msg = "advance before the last step was confirmed or rolled back"
             raise RuntimeError(msg)
-        con = self._file.con
-        con.begin()
         try:
+            self._file.con.begin()
             return self._step(slices, to)
         except duckdb.Error as error:
             self._abandon()
@@ -83,12 +90,19 @@ class DuckDBState(PipelineState):
         emit(Step("engine.before_confirm", self.plan.name))
         try:
             self._file.con.commit()
+            emit(Step("engine.confirmed", self.plan.name))
+            self._keep(self._next)
+            if self._hot.due:
+                self._flush()
         except duckdb.Error as error:
-            self._next = None
             self._abandon()
             raise self._no_room(error) from error
-        emit(Step("engine.confirmed", self.plan.name))
-        self._standing, self._next = self._next, None
+
+    def _keep(self, standing: Standing) -> None:
+        self._standing, self._next = standing, None
+        self._windows.confirm()
+        if self._hot.confirm():
+            self._windows.flushed()
         why, since, rows = self._rebuilt
         if why:
             emit(StateRebuilt(f"state of pipeline '{self.plan.name}'", why, rows, time.monotonic() - since))
@@ -96,44 +110,66 @@ class DuckDBState(PipelineState):
 
     def rollback(self) -> None:
         if self._next is not None:
-            self._file.con.rollback()
-            self._next = None
+            self._abandon()
 
     def reset(self) -> None:
         self.rollback()
         self._file.erase()
-        self._standing = Standing()
+        self._start()
 
     def close(self) -> None:
-        if self._next is not None:
-            self.rollback()
+        if self._file.closed:
+            return
+        self.rollback()
+        try:
+            self._flush()
+        except duckdb.Error as error:
+            emit(Notice(f"state of pipeline '{self.plan.name}' stays behind: {first_line(error)}", of=self.plan.name))
         self._file.close()
 
     # ---- a step --------------------------------------------------------------------------------------------------
 
     def _step(self, slices: Iterable[Slice], to: ChainPoint) -> Changes:
-        step = StepRun(self._file.con, self._sql, "disk")
+        step = StepRun(self._file.con, self._sql, self._windows, self._hot)
         watermark = self._standing.watermark
         for chunk in chunks(slices):
             watermark = chunk.watermark or watermark
             step.take(chunk.table)
         upserts, deletes, windows = step.finish(lambda times: self._rows(None, to, times), first=self.at == ORIGIN)
+        self._hot.done(step)
         aside = self._standing.set_aside + step.late_set_aside
         self._next = Standing(to, watermark, aside)
-        self._file.stand(self._next)
+        if step.on_disk:
+            self._windows.flush(self._file.con)
+            self._file.stand(self._next)
         self._rebuilt = (self._rebuilt[0], self._rebuilt[1], self._rebuilt[2] + step.rows_in)
         return Changes(
             upserts, deletes, windows, at=to, watermark=watermark, late_set_aside=aside, rows_in=step.rows_in
         )
 
+    def _flush(self) -> None:
+        """Brings the file up to date with memory."""
+        if self._file.standing() == self._standing:
+            return
+        self._file.con.begin()
+        self._hot.write()
+        self._windows.flush(self._file.con)
+        self._file.stand(self._standing)
+        self._file.con.commit()
+        self._windows.flushed()
+        self._hot.written()
+
     def _abandon(self) -> None:
         """Takes back what the open transaction did; a connection that cannot even do that is made anew."""
+        self._next = None
+        self._windows.rollback()
+        self._hot.rollback()
         try:
             self._file.con.rollback()
             self._file.con.unregister("chunk")
         except duckdb.Error:
             self._file.reopen()
-            self._standing = self._file.standing()
+            self._start()
 
     def _explained(self, error: duckdb.Error, to: ChainPoint) -> EngineError:
         if not isinstance(error, _DATA_ERRORS):
@@ -157,7 +193,9 @@ class DuckDBState(PipelineState):
         def attempt(tables: Iterable[pa.Table]) -> None:
             self._file.con.begin()
             try:
-                step = StepRun(self._file.con, self._sql, "disk")
+                self._hot.write()
+                windows = Windows(restates=self.plan.late == "restate")
+                step = StepRun(self._file.con, self._sql, windows, DiskOnly())
                 for table in list(tables):
                     step.take(table)
                 step.finish(lambda times: self._rows(None, to, times), first=False)
@@ -188,11 +226,3 @@ def chunks(slices: Iterable[Slice], rows: int = CHUNK_ROWS) -> Iterator[Chunk]:
             gathered, count = [], 0
     if gathered:
         yield Chunk(gathered)
-
-
-def event_time_of(plan: Plan) -> str | None:
-    """Returns the stream's column that the window's end is computed from, None when it is not exactly one."""
-    if plan.window is None:
-        return None
-    found = {c.name for c in sqlglot.parse_one(plan.window.end, dialect="duckdb").find_all(exp.Column)} - {*STAMPS}
-    return found.pop() if len(found) == 1 else None

@@ -14,9 +14,9 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from penstock.engines.duckdb_sql import Mode, Statements, listed, quote
-
-_ANY = Mode(weighted=True, late=False)
+from penstock.engines.duckdb_layout import listed, quote
+from penstock.engines.duckdb_partial import ANY
+from penstock.engines.duckdb_sql import Statements
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,11 @@ def culprit(con: duckdb.DuckDBPyConnection, sql: Statements, rerun: Rerun) -> st
     for table in rerun.rows():
         try:
             seen.append(
-                _run(con, table, f"SELECT DISTINCT {_keys(sql) or '1 AS whole'} FROM chunk{sql.counting(_ANY)}")
+                _run(con, table, f"SELECT DISTINCT {_keys(sql) or '1 AS whole'} FROM chunk{sql.partials.counting(ANY)}")
             )
         except duckdb.Error:
             return _row_in(con, sql, table)
-    if not sql.groups or not seen:
+    if not sql.layout.groups or not seen:
         return ""
     con.register("chunk", pa.concat_tables(seen))
     groups = con.sql("SELECT DISTINCT * FROM chunk").to_arrow_table()
@@ -81,8 +81,8 @@ def _only(con: duckdb.DuckDBPyConnection, sql: Statements, table: pa.Table, grou
     con.register("wanted", groups)
     try:
         pairs = [f"({g.sql}) AS {quote('_k_' + g.name)}" for g in sql.steps.groups]
-        match = " AND ".join(f"c.{quote('_k_' + n)} IS NOT DISTINCT FROM wanted.{quote(n)}" for n in sql.groups)
-        keyed = f"SELECT *, {listed(pairs)} FROM chunk{sql.counting(_ANY)}"
+        match = " AND ".join(f"c.{quote('_k_' + n)} IS NOT DISTINCT FROM wanted.{quote(n)}" for n in sql.layout.groups)
+        keyed = f"SELECT *, {listed(pairs)} FROM chunk{sql.partials.counting(ANY)}"
         found = _run(con, table, f"SELECT c.* FROM ({keyed}) AS c SEMI JOIN wanted ON ({match})")
     finally:
         con.unregister("wanted")
@@ -102,7 +102,7 @@ def _row_in(con: duckdb.DuckDBPyConnection, sql: Statements, table: pa.Table) ->
     while high - low > 1:
         middle = (low + high) // 2
         try:
-            _run(con, table.slice(low, middle - low), query + sql.counting(_ANY))
+            _run(con, table.slice(low, middle - low), query + sql.partials.counting(ANY))
         except duckdb.Error:
             high = middle
         else:

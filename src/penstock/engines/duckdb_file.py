@@ -14,7 +14,9 @@ from pathlib import Path
 
 import duckdb
 
-from penstock.engines.duckdb_sql import Statements, instant
+from penstock.engines.duckdb_layout import instant
+from penstock.engines.duckdb_sql import Statements
+from penstock.engines.duckdb_windows import CREATE as CREATE_WINDOWS
 from penstock.engines.errors import StateBusyError
 from penstock.log.model import ORIGIN, ChainPoint, Position
 from penstock.observe import emit
@@ -22,7 +24,7 @@ from penstock.observe.events import Notice
 from penstock.plan.macros import MACROS
 from penstock.plan.model import Plan
 
-FORMAT = "1"
+FORMAT = "2"
 """Of the state tables. Another number means: build again from the log."""
 
 _IDENTITY = ("format", "fingerprint", "time-zone data")
@@ -77,6 +79,7 @@ class StateFile:
         self.plan, self.statements, self.room = plan, statements, room
         self.path = file_of(folder, plan)
         self.rebuilt = ""
+        self.closed = False
         folder.mkdir(parents=True, exist_ok=True)
         self.con = self._connect()
         existed = self.path.exists()
@@ -120,7 +123,7 @@ class StateFile:
         """Returns why the attached file is not this plan's state, '' when it is."""
         try:
             rows = self.con.execute("SELECT format, fingerprint, timezones FROM disk.meta").fetchall()
-            for table in self.statements.table_names:
+            for table in (*self.statements.table_names, "w"):
                 self.con.execute(f"SELECT * FROM disk.{table} LIMIT 0")
         except duckdb.Error as error:
             return f"the file is not a pipeline's state: {first_line(error)}"
@@ -144,7 +147,7 @@ class StateFile:
         format_, fingerprint, zones = self._identity()
         values = [format_, self.plan.name, fingerprint, zones, int(ORIGIN.position), ORIGIN.batch_id, None, 0]
         self.con.execute("INSERT INTO disk.meta VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
-        for statement in self.statements.tables("disk"):
+        for statement in (*self.statements.tables("disk"), CREATE_WINDOWS):
             self.con.execute(statement)
         self.con.commit()
 
@@ -179,6 +182,7 @@ class StateFile:
 
     def close(self) -> None:
         """Closes the file; may be called twice."""
+        self.closed = True
         self.con.close()
 
 

@@ -1,54 +1,99 @@
 """One step of a state: chunks into partials, partials into the state, touched units into changes.
 
-Runs within its caller's transaction, against the state tables of one schema. Scratch tables are temporary and made
-anew by each step. After a failure the caller rolls back and then unregisters `chunk`: in a failed transaction DuckDB
-allows neither.
+Runs within its caller's transaction. Scratch tables are temporary and made anew by each step. After a failure the
+caller rolls back and then unregisters `chunk`: in a failed transaction DuckDB allows neither.
+
+The result before the step is what finish makes of the touched units before they are merged, so no copy of the result
+is kept; blocks in memory keep it from the step before.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from penstock.engines.duckdb_sql import Mode, Statements, instant, quote
+from penstock.engines.difference import difference
+from penstock.engines.duckdb_distinct import Lookup
+from penstock.engines.duckdb_layout import instant, quote
+from penstock.engines.duckdb_partial import Mode
+from penstock.engines.duckdb_sql import Statements
+from penstock.engines.duckdb_windows import SCHEMA as WINDOWS
+from penstock.engines.duckdb_windows import Windows
 
 EventRange = tuple[datetime, datetime]
 """Least and greatest event time, both included."""
 
 Reread = Callable[[EventRange | None], Iterable[pa.Table]]
 
+Blocks = tuple[str | None, ...]
+"""Printed values of the ordering column; one None-free dummy where there is none."""
+
 MERGE_ROWS = 4 << 20
 """Partial rows that are gathered before they are merged into the state."""
 
-WINDOWS = pa.schema(
-    [
-        pa.field("window_start", pa.string()),
-        pa.field("window_end", pa.timestamp("us", tz="UTC")),
-        pa.field("restated", pa.int64()),
-        pa.field("set_aside", pa.int64()),
-    ]
-)
+MANY_ROWS = 100_000
+"""Rows of a chunk from which on a second pass costs less than comparing structs."""
+
+
+@dataclass
+class Target:
+    """Where a step merges to: the state tables of `schema`, hashed ones in memory. `whole`: finish whole blocks."""
+
+    schema: str
+    hashed: bool = False
+    whole: bool = False
+    before: pa.Table | None = None
+    """The result rows of the touched blocks before the step, where they are known."""
+    rows_changed: int = 0
+
+
+class Tiers(Protocol):
+    """What decides where a step merges to, once per step."""
+
+    def target(self, blocks: Blocks, rows: int) -> Target:
+        """Returns the target of a step that touches `blocks` with `rows` rows of the log."""
+
+
+class DiskOnly:
+    """Merges into the tables on disk."""
+
+    def target(self, blocks: Blocks, rows: int) -> Target:
+        return Target("disk")
 
 
 class StepRun:
     """Gathers with `take`, then `finish` merges and yields the changes. `rows_in` and `late_set_aside` count."""
 
-    def __init__(self, con: duckdb.DuckDBPyConnection, sql: Statements, schema: str) -> None:
-        self.con, self.sql, self.schema = con, sql, schema
+    def __init__(self, con: duckdb.DuckDBPyConnection, sql: Statements, windows: Windows, tiers: Tiers) -> None:
+        self.con, self.sql, self.layout = con, sql, sql.layout
+        self.windows, self.tiers = windows, tiers
         self.rows_in = 0
         self.late_set_aside = 0
+        self.target: Target | None = None
+        self.blocks: Blocks = ()
         self._partials = 0
+        self._chunks = 0
         self._made: set[str] = set()
         self._merges = 0
         self._weighted = False
+        self._hashed = True
+        """Whether `dp_` tables have hashes: not when they hold so many rows that they go to disk anyway."""
         self._stale = 0
+        self._before: list[pa.Table] = []
+        self._shown: dict[str, tuple[Any, ...]] = {}
         self._low: str | None = None
         self._high: str | None = None
+
+    @property
+    def on_disk(self) -> bool:
+        """Whether the step wrote to the file."""
+        return self.target is not None and not self.target.hashed
 
     # ---- take ----------------------------------------------------------------------------------------------------
 
@@ -67,19 +112,24 @@ class StepRun:
         weights = pc.min_max(table.column("_weight"))
         weighted = (weights["min"].as_py(), weights["max"].as_py()) != (1, 1)
         late = False
-        if self.sql.window_group and table.column("_watermark").null_count < table.num_rows:
-            late = bool(self._value(f"SELECT bool_or({self.sql.late()}) FROM chunk"))
-        return Mode(weighted, late)
+        if self.layout.window_group and table.column("_watermark").null_count < table.num_rows:
+            late = bool(self._rows(f"SELECT bool_or({self.sql.partials.late()}) FROM chunk")[0][0])
+        return Mode(weighted, late, table.num_rows >= MANY_ROWS)
 
     def _aggregate(self, mode: Mode) -> None:
         self._weighted = self._weighted or mode.weighted
-        self._partials += self._put("p", self.sql.partial(mode))
-        for d in self.sql.steps.distincts:
-            self._partials += self._put(quote("dp_" + d.name), self.sql.partial_distinct(d, mode))
+        self._chunks += 1
+        self._hashed = self._hashed and not mode.many
+        self._partials += self._put("p", self.sql.partials.partial(mode))
+        for name, values in self.sql.values.items():
+            select = self.sql.partials.partial_distinct(values.distinct, mode)
+            if self._hashed:
+                select = values.hashed_partial(select)
+            self._partials += self._put(quote("dp_" + name), select)
         if mode.late:
-            late = self._put("late_now", self.sql.late_windows(mode))
+            late = self._put("late_now", self.sql.partials.late_windows(mode))
             if late and self.sql.plan.late == "set_aside":
-                self.late_set_aside += int(str(self._value("SELECT sum(late)::BIGINT FROM late_now")))
+                self.late_set_aside += int(self._rows("SELECT sum(late)::BIGINT FROM late_now")[0][0])
             self._put("lw", "SELECT * FROM late_now")
             self._made.discard("late_now")
 
@@ -87,13 +137,15 @@ class StepRun:
         """Makes scratch table `table` from `select`, or adds to what this step has put there; returns rows added."""
         verb = f"INSERT INTO temp.{table}" if table in self._made else f"CREATE OR REPLACE TEMP TABLE {table} AS"
         self._made.add(table)
-        return int(str(self._row(f"{verb} {select}")[0]))
+        return int(self._rows(f"{verb} {select}")[0][0])
 
-    def _value(self, query: str) -> object:
-        return self._row(query)[0]
+    def _make(self, table: str, select: str) -> int:
+        """Makes scratch table `table` anew."""
+        self._made.discard(table)
+        return self._put(table, select)
 
-    def _row(self, query: str) -> tuple[Any, ...]:
-        return tuple(self.con.execute(query).fetchall()[0])
+    def _rows(self, query: str) -> list[tuple[Any, ...]]:
+        return self.con.execute(query).fetchall()
 
     # ---- merge ---------------------------------------------------------------------------------------------------
 
@@ -101,61 +153,107 @@ class StepRun:
         """Merges the gathered partials into the state and empties them."""
         if "p" not in self._made:
             return
-        if self.sql.window_group:
-            self._put("lw", self.sql.windows())
-        self._bound("p")
-        self._put("u", self.sql.units())
-        self._merge_distincts()
-        self._made.discard("m")
-        self._put("m", self.sql.merged(self.schema, self._within("s")))
-        self._note_stale()
-        for statement in self.sql.store_merged(self.schema, self._within("s")):
-            self.con.execute(statement)
-        self._made -= {"p", "m"}
-        self._partials = 0
+        self._note_windows()
+        if not self._partials:
+            return
+        if self.target is None:
+            self.target = self.tiers.target(self._touched_blocks(), self.rows_in)
+        schema, within = self.target.schema, self._bound("p")
+        self._remember(schema, within)
+        self._merge_values(schema)
+        self._make("m", self.sql.merged(schema, within))
+        if self._weighted and self.layout.steps.extremes:
+            self._stale += self._put("stale", self.sql.stale())
+        self._store_merged(within)
+        self._made -= {"p"}
+        self._partials = self._chunks = 0
+        self._weighted = False
         self._merges += 1
 
-    def _note_stale(self) -> None:
-        if self._weighted and self.sql.steps.extremes:
-            self._stale += self._put("stale", self.sql.stale())
-        self._weighted = False
+    def _store_merged(self, within: str) -> None:
+        assert self.target
+        delete, insert = self.sql.store_merged(self.target.schema, within)
+        gone = int(self._rows(delete)[0][0])
+        self.target.rows_changed += int(self._rows(insert)[0][0]) - gone
 
-    def _merge_distincts(self) -> None:
-        for d in self.sql.steps.distincts:
-            delta, change = quote("dp_" + d.name), quote("dn_" + d.name)
-            self._put(change, self.sql.new_values(self.schema, d, self._within("d")))
-            self.con.execute(f"INSERT INTO {self.schema}.{quote('d_' + d.name)} SELECT * FROM {delta}")
-            self._made -= {delta, change}
+    def _note_windows(self) -> None:
+        if not self.layout.window_group:
+            return
+        rows = self._rows(self.sql.windows(late="lw" in self._made))
+        self._made.discard("lw")
+        if self.layout.ordering == self.layout.window_group:
+            self.blocks = tuple(row[0] for row in rows if row[5])
+        rows = [row[:5] for row in rows if row[0] is not None]
+        for shown in self.windows.touch(self.con, rows):
+            self._shown[shown[0]] = shown
 
-    def _bound(self, relation: str) -> None:
-        query = self.sql.bounds(relation)
-        self._low, self._high = self._row(query) if query else (None, None)
+    def _touched_blocks(self) -> Blocks:
+        if not self.layout.ordering:
+            self.blocks = ("",)
+        elif self.layout.ordering != self.layout.window_group:
+            self.blocks = tuple(row[0] for row in self._rows(self.sql.blocks()))
+        return self.blocks
 
-    def _within(self, alias: str) -> str:
-        return self.sql.state_within(alias, self._low, self._high)
+    def _bound(self, relation: str) -> str:
+        """Returns the condition on alias `s` that holds for all blocks of `relation`; memory needs none."""
+        assert self.target
+        query = None if self.target.hashed else self.sql.bounds(relation)
+        self._low, self._high = self._rows(query)[0] if query else (None, None)
+        return self.layout.within("s", self._low, self._high)
+
+    def _remember(self, schema: str, within: str) -> None:
+        """Finishes the units that are touched for the first time, before they change."""
+        assert self.target
+        if self.target.whole:
+            if self.target.before is None:
+                before = self.sql.finished(schema, self.sql.touched_blocks(self.blocks))
+                self._before.append(self._finished(before))
+            else:
+                self._before.append(self.target.before)
+            return
+        if self._merges and not self.layout.unit:
+            return
+        units = "p"
+        if not self.target.hashed:
+            self._make("fresh", self.sql.units(after="u" if self._merges else None))
+            units = "fresh"
+        self._before.append(self._finished(self.sql.finished(schema, self.sql.touched(units, within))))
+        if not self.target.hashed:
+            self._put("u", "SELECT * FROM fresh")
+
+    def _merge_values(self, schema: str) -> None:
+        assert self.target
+        within = self.layout.within("d", self._low, self._high)
+        how = Lookup(self.target.hashed, self._weighted, self._chunks > 1, within)
+        for values in self.sql.values.values():
+            self._make(values.looked_up, values.lookup(schema, how))
+            for statement in values.store(schema, how):
+                self.con.execute(statement)
+            self._made.discard(values.partial)
 
     # ---- recompute -----------------------------------------------------------------------------------------------
 
     def _recompute(self, reread: Reread) -> None:
         """Takes the extremes of stale groups from the rows of the log that count: those not taken back since."""
-        self._made.discard("stale_groups")
-        self._put("stale_groups", "SELECT DISTINCT * FROM stale")
-        self._made.discard("stale")
-        self._put("stale", "SELECT * FROM stale_groups")
-        times = None
-        if self.sql.window_group and self.sql.event_time:
-            low, high = self._row(self.sql.stale_times(self.schema))
-            times = (instant(low), instant(high)) if low is not None else None
+        assert self.target
+        self._make("stale_groups", "SELECT DISTINCT * FROM stale")
+        self._make("stale", "SELECT * FROM stale_groups")
         mode = Mode(weighted=True, late=self.sql.plan.window is not None)
-        for table in reread(times):
+        for e in self.layout.steps.extremes:
+            self._made.discard(quote("x_" + e.name))
+        for table in reread(self._stale_times()):
             self.con.register("chunk", table)
-            for e in self.sql.steps.extremes:
-                self._put(quote("x_" + e.name), self.sql.candidates(e, mode))
+            for e in self.layout.steps.extremes:
+                self._put(quote("x_" + e.name), self.sql.partials.candidates(e, mode))
             self.con.unregister("chunk")
-        self._made.discard("m")
-        self._put("m", self.sql.recomputed(self.schema))
-        for statement in self.sql.store_merged(self.schema, "true"):
-            self.con.execute(statement)
+        self._make("m", self.sql.recomputed(self.target.schema))
+        self._store_merged("true")
+
+    def _stale_times(self) -> EventRange | None:
+        if not self.layout.window_group or not self.layout.event_time:
+            return None
+        span = self.windows.span(self.con, [row[0] for row in self._rows(self.sql.stale_windows())])
+        return (instant(span[0]), instant(span[1])) if span else None
 
     # ---- finish --------------------------------------------------------------------------------------------------
 
@@ -166,38 +264,36 @@ class StepRun:
         the state has confirmed nothing yet.
         """
         self._merge()
-        windows = self._finish_windows()
         if self._stale:
             self._recompute(reread)
-        if not self._merges and not (first and not self.sql.groups):
-            return self._table(None, self.sql.result_columns), self._table(None, self.sql.plan.key), windows
-        if self._merges > 1 and self.sql.unit:
-            self._put("units", "SELECT DISTINCT * FROM u")
-            self._made.discard("u")
-            self._put("u", "SELECT * FROM units")
-            self._bound("u")
-        elif self._merges > 1:
-            self._low = self._high = None
-        self._put("f", self.sql.finished(self.schema, self._within("s")))
-        old = self.sql.result_within("r", self._low, self._high)
-        self._put("up", self.sql.upserts(self.schema, old))
-        self._put("gone", self.sql.gone(self.schema, old))
-        for statement in self.sql.store_result(self.schema, old):
-            self.con.execute(statement)
-        return self._table("up", self.sql.result_columns), self._table("gone", self.sql.plan.key), windows
+        windows = pa.Table.from_pylist(
+            [dict(zip(WINDOWS.names, row, strict=True)) for row in self._shown.values()], schema=WINDOWS
+        )
+        if not self._merges and not (first and not self.layout.groups):
+            empty = self._schema().empty_table()
+            return empty, empty.select(list(self.sql.plan.key)), windows
+        self.after = self._finished(self._finish())
+        before = pa.concat_tables(self._before) if self._before else self._schema().empty_table()
+        if first and not self.layout.groups:
+            before = before.slice(0, 0)
+        upserts, deletes = difference(self.after, before, self.sql.plan.key)
+        return upserts, deletes, windows
 
-    def _table(self, name: str | None, columns: list[str] | tuple[str, ...]) -> pa.Table:
-        """Returns a scratch table's columns in the plan's types; no rows for None."""
-        types = {c.name: c.type.arrow for c in self.sql.plan.columns}
-        schema = pa.schema([pa.field(c, types[c]) for c in columns])
-        if name is None:
-            return schema.empty_table()
-        return self.con.sql(f"FROM {name}").to_arrow_table().select(list(columns)).cast(schema)
+    after: pa.Table
+    """The result rows of the touched units after the step."""
 
-    def _finish_windows(self) -> pa.Table:
-        if "lw" not in self._made:
-            return WINDOWS.empty_table()
-        self._put("nw", self.sql.new_windows(self.schema))
-        for statement in self.sql.store_windows(self.schema):
-            self.con.execute(statement)
-        return self.con.sql(self.sql.shown_windows()).to_arrow_table().cast(WINDOWS)
+    def _finish(self) -> str:
+        if self.target is None:
+            self.target = self.tiers.target(("",), self.rows_in)
+        schema = self.target.schema
+        if self.target.whole:
+            return self.sql.finished(schema, self.sql.touched_blocks(self.blocks))
+        if self._merges <= 1 or not self.layout.unit:
+            return self.sql.finished(schema, self.sql.touched("p", self.layout.within("s", self._low, self._high)))
+        return self.sql.finished(schema, self.sql.touched("u", self._bound("u")))
+
+    def _finished(self, select: str) -> pa.Table:
+        return self.con.sql(select).to_arrow_table().cast(self._schema())
+
+    def _schema(self) -> pa.Schema:
+        return pa.schema([pa.field(c.name, c.type.arrow) for c in self.sql.plan.columns])

@@ -1,0 +1,185 @@
+"""From rows of the log, the relation `chunk`, to partials: one row per group that a merge can add to the state.
+
+The usual rows, all of weight +1 and none late, get simpler and faster statements. Many usual rows at once get their
+composite extremes in two passes: comparing whole structs costs more than all the rest, so the first pass finds each
+group's extreme of the first field alone, and only rows that reach it are compared as structs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from penstock.engines.duckdb_layout import (
+    EVENT_HIGH,
+    EVENT_LOW,
+    Layout,
+    extreme_type,
+    grouped,
+    listed,
+    picker,
+    quote,
+    same,
+    value_names,
+)
+from penstock.plan.model import Distinct, Extreme
+
+
+@dataclass(frozen=True)
+class Mode:
+    """What a chunk of rows holds."""
+
+    weighted: bool
+    """Some `_weight` is not 1."""
+    late: bool
+    """Some row may be late."""
+    many: bool = False
+    """So many rows that a second pass pays."""
+
+
+ANY = Mode(weighted=True, late=False)
+
+
+def taken_name(extreme: Extreme) -> str:
+    """Returns the column of `p` that holds the extreme of the rows taken back."""
+    return "t_" + extreme.name
+
+
+class Partials:
+    """The statements over `chunk` of one plan."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self.plan, self.steps = layout.plan, layout.steps
+
+    def late(self) -> str:
+        """Returns the condition that a row is late."""
+        assert self.plan.window
+        return f"coalesce(({self.plan.window.end}) <= _watermark, false)"
+
+    def counting(self, mode: Mode, *extra: str) -> str:
+        """Returns the WHERE clause of the rows of `chunk` that count in this pipeline."""
+        conditions = [f"({self.steps.where})"] if self.steps.where else []
+        conditions += ["_weight <> 0"] if mode.weighted else []
+        if mode.late and self.plan.late == "set_aside":
+            conditions.append(f"NOT {self.late()}")
+        conditions += extra
+        return " WHERE " + " AND ".join(conditions) if conditions else ""
+
+    def partial(self, mode: Mode) -> str:
+        """Returns the SELECT of `p`: groups, the state's columns, event times, extremes of rows taken back."""
+        if mode.many and not mode.weighted and any(e.order for e in self.steps.extremes):
+            return self._two_passes(mode)
+        extremes = [f"{_extreme(e, mode)} AS {quote(e.name)}" for e in self.steps.extremes]
+        measures = [*self._sums(mode), *extremes, *self._rest(mode)]
+        keys = self.layout.keyed()
+        return f"SELECT {listed(keys + measures)} FROM chunk{self.counting(mode)}{grouped(len(keys))}"
+
+    def _sums(self, mode: Mode) -> list[str]:
+        sums = [f"{_summed(a.sql, a.type.duckdb, mode)} AS {quote(a.name)}" for a in self.steps.additives]
+        return [f"{_count(mode)} AS n", *sums]
+
+    def _rest(self, mode: Mode) -> list[str]:
+        out = [f"{self._kept(mode)} AS kept"] if self.steps.kept else []
+        out += [f"0::BIGINT AS {quote(d.name)}" for d in self.steps.distincts]
+        if self.layout.event_time:
+            column = quote(self.layout.event_time)
+            out += [f"min({column}) AS {EVENT_LOW}", f"max({column}) AS {EVENT_HIGH}"]
+        return out + [f"{_taken(e, mode)} AS {quote(taken_name(e))}" for e in self.steps.extremes]
+
+    def _kept(self, mode: Mode) -> str:
+        row = listed(f"{quote(k.name)} := {k.sql}" for k in self.steps.kept)
+        place = "(_batch::BIGINT * 1000000000 + _row)"
+        only = " FILTER (WHERE _weight > 0)" if mode.weighted else ""
+        return f'arg_max(struct_pack("at" := {place}, "row" := struct_pack({row})), {place}){only}'
+
+    def _two_passes(self, mode: Mode) -> str:
+        keys, groups = self.layout.keyed(), self.layout.groups
+        firsts = []
+        for e in self.steps.extremes:
+            takes_part = " AND ".join(_takes_part(e))
+            first = f"{picker(e)}({e.order[0][0]}) FILTER (WHERE {takes_part})" if e.order else _extreme(e, mode)
+            firsts.append(f"{first} AS {quote(e.name)}")
+        measures = [*self._sums(mode), *firsts, *self._rest(mode)]
+        first_pass = f"SELECT {listed(keys + measures)} FROM chunk{self.counting(mode)}{grouped(len(keys))}"
+        joins, columns = "", [f"k.{quote(g)}" for g in groups]
+        composite = {e.name: quote("x_" + e.name) for e in self.steps.extremes if e.order}
+        for e in self.steps.extremes:
+            if not e.order:
+                continue
+            first = f"(SELECT {quote(e.name)} AS _first FROM k) AS q"
+            reached = f"SELECT chunk.* FROM chunk SEMI JOIN {first} ON (({e.order[0][0]}) = q._first)"
+            best = f"{picker(e)}({_packed(e)}) AS x"
+            rows = f"SELECT {listed([*keys, best])} FROM ({reached}) AS chunk{self.counting(mode, *_takes_part(e))}"
+            joins += f" LEFT JOIN ({rows}{grouped(len(keys))}) AS {composite[e.name]} "
+            joins += f"ON ({same('k', composite[e.name], groups)})"
+        for name, _, _ in self.layout.measures:
+            columns.append(f"{composite[name]}.x AS {quote(name)}" if name in composite else f"k.{quote(name)}")
+        if self.layout.event_time:
+            columns += [f"k.{EVENT_LOW}", f"k.{EVENT_HIGH}"]
+        columns += [f"k.{quote(taken_name(e))}" for e in self.steps.extremes]
+        return f"WITH k AS MATERIALIZED ({first_pass}) SELECT {listed(columns)} FROM k{joins}"
+
+    def partial_distinct(self, distinct: Distinct, mode: Mode) -> str:
+        """Returns the SELECT of one distinct aggregate's values with counts per group: groups, values, c."""
+        keys = self.layout.keyed()
+        keys += [f"{sql} AS {name}" for name, (sql, _) in zip(value_names(distinct), distinct.values, strict=True)]
+        known = [f"({sql}) IS NOT NULL" for sql, _ in distinct.values]
+        known += [f"({distinct.filter})"] if distinct.filter else []
+        select = f"SELECT {listed(keys)}, {_count(mode)} AS c"
+        return f"{select} FROM chunk{self.counting(mode, *known)}{grouped(len(keys))}"
+
+    def late_windows(self, mode: Mode) -> str:
+        """Returns the SELECT of the late rows per window: win, late, _et0, _et1."""
+        assert self.layout.window_group
+        conditions = [f"({self.steps.where})"] if self.steps.where else []
+        conditions += ["_weight <> 0", self.late()]
+        time = quote(self.layout.event_time) if self.layout.event_time else "NULL::TIMESTAMPTZ"
+        return (
+            f"SELECT {self.layout.window_group.sql} AS win, {_count(mode)} AS late, min({time}) AS {EVENT_LOW}, "
+            f"max({time}) AS {EVENT_HIGH} FROM chunk WHERE {' AND '.join(conditions)} GROUP BY 1"
+        )
+
+    def candidates(self, extreme: Extreme, mode: Mode) -> str:
+        """Returns the SELECT of an extreme's values in `chunk`, net, of the groups of `stale`: groups, x, c.
+
+        A row taken back has the content of the row it takes back, so the same value: the sum of weights per value is
+        what is left of the multiset, with no need to pair the rows themselves.
+        """
+        rows = f"SELECT {listed([*self.layout.keyed(), f'{_packed(extreme)} AS x', '_weight'])} FROM chunk"
+        rows += self.counting(mode, *_takes_part(extreme))
+        joined = f"SELECT {self.layout.group_list('q')}q.x, sum(_weight)::BIGINT AS c FROM ({rows}) AS q"
+        return f"{joined} SEMI JOIN stale ON ({same('q', 'stale', self.layout.groups)}) GROUP BY ALL"
+
+
+def _count(mode: Mode) -> str:
+    return "sum(_weight)::BIGINT" if mode.weighted else "count(*)"
+
+
+def _summed(sql: str, type_: str, mode: Mode) -> str:
+    if mode.weighted:
+        sql = f"CASE WHEN _weight > 0 THEN ({sql})::{type_} ELSE -(({sql})::{type_}) END"
+    return f"coalesce(sum({sql}), 0)::{type_}"
+
+
+def _extreme(extreme: Extreme, mode: Mode) -> str:
+    known = [*_takes_part(extreme), *(["_weight > 0"] if mode.weighted else [])]
+    return f"{picker(extreme)}({_packed(extreme)}) FILTER (WHERE {' AND '.join(known)})"
+
+
+def _taken(extreme: Extreme, mode: Mode) -> str:
+    if not mode.weighted:
+        return f"NULL::{extreme_type(extreme)}"
+    known = " AND ".join([*_takes_part(extreme), "_weight < 0"])
+    return f"{picker(extreme)}({_packed(extreme)}) FILTER (WHERE {known})"
+
+
+def _takes_part(extreme: Extreme) -> list[str]:
+    known = [f"({sql}) IS NOT NULL" for sql, _ in extreme.order]
+    if not extreme.order or "null" not in extreme.kind:
+        known.append(f"({extreme.sql}) IS NOT NULL")
+    return known + ([f"({extreme.filter})"] if extreme.filter else [])
+
+
+def _packed(extreme: Extreme) -> str:
+    order = [f"o{i} := {sql}" for i, (sql, _) in enumerate(extreme.order)]
+    return f"struct_pack({listed([*order, f'v := {extreme.sql}'])})" if order else f"({extreme.sql})"
