@@ -28,7 +28,7 @@ from penstock.intake.expressions import literal
 from penstock.intake.hashing import CONNECTION, Hasher, Hashes
 from penstock.intake.mapping import RAW, Compiler, Computed, Mapping
 from penstock.intake.refusals import Refused, mapped_json, of_source, quoted, sentence
-from penstock.intake.rules import AHEAD, COERCION, EXPRESSION, Facts, Rule, rules, shorten
+from penstock.intake.rules import AHEAD, COERCION, EXPRESSION, Facts, Rule, rules
 from penstock.intake.texts import Texts, for_duckdb
 from penstock.observe.events import Notice, emit
 from penstock.project.model import SourceFile, Stream
@@ -132,7 +132,7 @@ class Checker:
         mapping = self._compiled.get(table.schema)
         if mapping is None:
             mapping = self._compiler.compile(table.schema, missing)
-            if missing:
+            if missing and table.num_rows:
                 what = f"the source has no column {', '.join(map(repr, missing))}; taken as NULL"
                 emit(Notice(what, self._file.name))
             self._compiled[table.schema] = mapping
@@ -145,7 +145,7 @@ class Checker:
         kept, errors = self._each_row(mapping.where, table)
         kept = np.where([i in errors for i in range(len(kept))], 2, kept) if errors else kept
         failed = np.flatnonzero(kept == 2)
-        reason = f"where: {shorten(self._file.where or '')} fails on this row"
+        reason = f"where: {exact.shorten(self._file.where or '')} fails on this row"
         refused += _whole(raw, failed, self._texts.originals(raw, failed.tolist()), "where", reason)
         indices = np.flatnonzero(kept == 1)
         return table.take(indices), indices, len(indices) + len(failed) + len(raw.refusals)
@@ -159,7 +159,7 @@ class Checker:
             return None
         found, errors = self._each_row(mapping.operation, table)
         for row in {*np.flatnonzero(found == 2).tolist(), *errors}:
-            wants = f"{shorten(self._file.operation or '')} must yield 'upsert' or 'delete'"
+            wants = f"{exact.shorten(self._file.operation or '')} must yield 'upsert' or 'delete'"
             verdicts.refuse(row, FIRST_OF_ALL, ("operation", "", f"operation: {wants}"))
         return np.equal(found, 1)
 
@@ -196,7 +196,7 @@ class Checker:
         volatile = next((c for _, c in mapping.computed if c.volatile), None)
         for row, said in errors.items():
             c = volatile or mapping.computed[0][1]
-            reason = f"{c.column.name}: {shorten(c.expression)} fails on this row: {shorten(said, 200)}"
+            reason = f"{c.column.name}: {exact.shorten(c.expression)} fails on this row: {exact.shorten(said, 200)}"
             verdicts.refuse(row, FIRST_OF_ALL, ("expression", c.column.name, reason))
 
     def _look_closer(
@@ -228,7 +228,7 @@ class Checker:
         shown = self._texts.rows(some.take(failed), [n for n in some.schema.names if n in c.mentioned])
         for i, row in zip(doubtful[failed].tolist(), shown, strict=True):
             values = ", ".join(f"{name} = {quoted(v)}" for name, v in row.items())
-            reason = f"{c.column.name}: {shorten(c.expression)} fails on {values or 'this row'}"
+            reason = f"{c.column.name}: {exact.shorten(c.expression)} fails on {values or 'this row'}"
             verdicts.refuse(i, c.number + EXPRESSION, ("expression", c.column.name, reason))
 
     def _read(self, c: Computed, rows: Indices, texts: list[str], verdicts: _Verdicts) -> dict[int, exact.Value]:

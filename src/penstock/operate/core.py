@@ -121,6 +121,8 @@ class Attempts:
     failed: Callable[[PenstockError, float | None], None]
     """Told of every failure, with the seconds until the next attempt; None = no more attempts."""
     pauses: Pauses = field(default_factory=Pauses)
+    most: int | None = None
+    """Attempts in a row after which a retryable failure counts as lasting; None = for ever."""
 
     def run(self, attempt: Callable[[], None]) -> PenstockError | None:
         """Calls `attempt` until it returns (None), fails for good (the error), or a stop is wanted (None)."""
@@ -129,7 +131,8 @@ class Attempts:
                 attempt()
             except Exception as error:  # noqa: BLE001 (a thread's last line of defence: explained and recorded)
                 why = explained(error, self.what)
-                pause = self.pauses.next() if why.retryable else None
+                again = why.retryable and (self.most is None or self.pauses.attempts < self.most)
+                pause = self.pauses.next() if again else None
                 self.failed(why, pause)
                 if pause is None:
                     return why

@@ -23,6 +23,7 @@ from penstock.observe import emit
 from penstock.observe.events import Notice, PipelineAdvanced, PipelineFailed, StateRebuilt, Step
 from penstock.operate.core import Attempts, Core
 from penstock.operate.prepare import Home, log_columns
+from penstock.operate.retry import WHEN_ONCE
 from penstock.plan.model import Plan
 from penstock.store import adopt
 from penstock.store.connect import Connection, errors_explained
@@ -40,10 +41,11 @@ MEMORY = "256MB"
 class PipelineRunner:
     """Keeps one pipeline current until asked to stop."""
 
-    def __init__(self, core: Core, plan: Plan, home: Home) -> None:
+    def __init__(self, core: Core, plan: Plan, home: Home, *, once: bool) -> None:
         self.core = core
         self.plan = plan
         self.home = home
+        self.once = once
         self._columns = log_columns(core.project.streams[plan.stream])
         self.error: PenstockError | None = None
         self.caught_up_to = ORIGIN
@@ -66,7 +68,8 @@ class PipelineRunner:
     # ---- the thread ----------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        attempts = Attempts(f"pipeline {self.plan.name}", self.core.stop, self._failed)
+        most = WHEN_ONCE if self.once else None
+        attempts = Attempts(f"pipeline {self.plan.name}", self.core.stop, self._failed, most=most)
         try:
             self.error = attempts.run(lambda: self._keep(attempts))
         finally:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 FIRST = 0.2
 """Seconds before the first retry: most failures are over by then."""
+WHEN_ONCE = 5
+"""Retries of something that is to end by itself: about six seconds in all."""
 LONGEST = 30.0
 """Seconds between retries of something that stays away."""
 

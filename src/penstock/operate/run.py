@@ -79,7 +79,9 @@ class Run:
             self.dropped = drop_removed(self.core, self._connection)
         once = self.options.until_caught_up
         self.committer = Committer(self.core)
-        self.pipelines = [PipelineRunner(self.core, plan, homes[plan.name]) for plan in self.folder.plans.values()]
+        self.pipelines = [
+            PipelineRunner(self.core, plan, homes[plan.name], once=once) for plan in self.folder.plans.values()
+        ]
         self.sources = [
             SourceRunner(self.core, self.committer, file, once=once) for file in self.folder.project.sources.values()
         ]

@@ -13,6 +13,7 @@ from penstock.observe import emit
 from penstock.observe.events import RoundEnded, SourceFailed, SourceWaiting, Step
 from penstock.operate.commit import Committer
 from penstock.operate.core import Attempts, Core
+from penstock.operate.retry import WHEN_ONCE
 from penstock.project.model import SourceFile
 from penstock.sources.base import RawBatch, Source, SourceContext
 from penstock.sources.registry import sources
@@ -30,6 +31,7 @@ class SourceRunner:
         self.once = once
         self.error: PenstockError | None = None
         self._state = ""
+        self._waiting = ""
         self._unmapped: tuple[str, ...] | None = None
         self._thread = threading.Thread(target=self._run, name=f"source {file.name}", daemon=True)
 
@@ -46,7 +48,8 @@ class SourceRunner:
     # ---- the thread ----------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        attempts = Attempts(f"source {self.file.name}", self.core.stop, self._failed)
+        most = WHEN_ONCE if self.once else None
+        attempts = Attempts(f"source {self.file.name}", self.core.stop, self._failed, most=most)
         self.error = attempts.run(lambda: self._read(attempts))
         if self.error is None:
             self._record("done" if self.once or self._reads_once else "stopped")
@@ -125,14 +128,15 @@ class SourceRunner:
         self.committer.end_round(self.file.name, datetime.now(UTC))
         self.core.ends.bulk(self.file.name, begins=False)
         why = source.waiting()
-        if why:
+        if why != self._waiting:
+            self._waiting = why
             emit(SourceWaiting(self.file.name, why))
         if rows:
             emit(RoundEnded(self.file.name, rows, time.perf_counter() - began))
 
     def _take(self, source: Source, checker: Checker, raw: RawBatch) -> int:
         checked = checker.check(raw)
-        if checked.unmapped != self._unmapped:
+        if raw.table.num_rows and checked.unmapped != self._unmapped:
             self._unmapped = checked.unmapped
             with self.core.store.connect("penstock status") as connection:
                 set_unmapped(connection, self.file.name, checked.unmapped)
