@@ -80,6 +80,11 @@ def is_aggregate(sql: exp.Expr) -> bool:
     return isinstance(sql, exp.Anonymous) and (name in _ANONYMOUS or name in _ANONYMOUS_REFUSED)
 
 
+def is_kept(sql: exp.Expr) -> bool:
+    """Tells whether an aggregate is one that is kept; others are refused by name, whatever they carry."""
+    return type(sql) in _NAMES or type(sql) in WINDOW_ONLY
+
+
 _ANONYMOUS_REFUSED = frozenset(
     ["product", "fsum", "kahan_sum", "sumkahan", "favg", "entropy", "histogram", "listagg", "sum_no_overflow",
      "reservoir_quantile", "mad", "sem", "geomean", "geometric_mean", "regr_slope", "bitstring_agg", "arbitrary",

@@ -61,7 +61,10 @@ def _key(query: Query) -> Iterator[PenstockError]:
             group = query.groups[index]
             what = ", ".join(sorted(columns_of(group))) or "it"
             msg = f"GROUP BY column {index + 1} (over {what}) is not selected as it is"
-            hint = "select the grouping expression itself; the grouping columns are the key of the result table"
+            hint = (
+                "select the grouping expression itself, it is the key of the result table "
+                "(a name that is both a column and an alias means the column: GROUP BY its number)"
+            )
             yield KeyNotSelectedError(msg, hint=hint, place=group.place or place)
 
 

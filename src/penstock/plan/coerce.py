@@ -73,7 +73,7 @@ def common_type(nodes: list[Node]) -> SqlType:
         return TEXT
     names = " and ".join(sorted(str(t) for t in types))
     msg = f"{names} do not go together"
-    raise SqlTypeError(msg, hint="cast one of them", place=firm[-1].place)
+    raise SqlTypeError(msg, hint="cast one of them")
 
 
 def same_type(nodes: list[Node], zone: str) -> list[Node]:
@@ -104,8 +104,7 @@ def case_of(arms: list[Node], otherwise: Node, zone: str) -> Node:
     """Returns CASE with these (condition, value) arms. Numbers stay open to a rounding asked from outside."""
     values = [*arms[1::2], otherwise]
     type_ = common_type(values)
-    if not exact.is_number(type_):
-        values = [v if v.type == NULL or type_ == NULL else cast(v, type_, zone) for v in values]
+    values = _fitted(values, type_, zone)
     pairs = [n for c, v in zip(arms[::2], values[:-1], strict=True) for n in (c, v)]
     return case(type_, *pairs, otherwise=values[-1])
 
@@ -113,9 +112,15 @@ def case_of(arms: list[Node], otherwise: Node, zone: str) -> Node:
 def combined(name: str, nodes: list[Node], zone: str) -> Node:
     """Returns coalesce, greatest or least of the nodes; numbers stay open to a rounding asked from outside."""
     type_ = common_type(nodes)
-    if not exact.is_number(type_):
-        nodes = [n if n.type == NULL or type_ == NULL else cast(n, type_, zone) for n in nodes]
+    nodes = _fitted(nodes, type_, zone)
     return call(name, type_, *nodes, nullable=all(n.nullable for n in nodes))
+
+
+def _fitted(nodes: list[Node], type_: SqlType, zone: str) -> list[Node]:
+    """Returns the nodes cast to a type, except numbers to a number: those wait for `lower`, ratios still open."""
+    waiting = exact.is_number(type_)
+    keep = [n.type == NULL or type_ == NULL or (waiting and exact.is_number(n.type)) for n in nodes]
+    return [n if stays else cast(n, type_, zone) for n, stays in zip(nodes, keep, strict=True)]
 
 
 def arithmetic(op: str, left: Node, right: Node, zone: str) -> Node:

@@ -172,7 +172,7 @@ def _truncated(node: Node, event_time: Node, zone: str) -> Step | None:
 def _bucketed(node: Node, event_time: Node, zone: str) -> Step | None:
     inner = step_of(node.args[1], event_time, zone)
     width = span_of(node.args[0])
-    plain = len(node.args) == 2 and (bool(width.months) or _divides(width, _DAY) or width == _DAY)
+    plain = len(node.args) == 2 and (not width.microseconds or _divides(width, _DAY))
     return _coarser(inner, width, node, aligned=plain) if inner else None
 
 

@@ -173,6 +173,8 @@ def cast(node: Node, type_: SqlType, mode: str = "") -> Node:
         return cast(round_ratio(node, SUM_OF_WHOLE), type_)
     if is_open(node) and type_.kind == "decimal" and not mode:
         return replace(node, type=type_)
+    if is_open(node) and is_whole(type_):
+        return cast(replace(node, type=SUM_OF_WHOLE), type_, mode)
     return Node("cast", type_, (settle(node),), mode, node.nullable or mode == "try", place=node.place)
 
 
@@ -201,6 +203,18 @@ def common(types: Sequence[Node]) -> SqlType:
         msg = "no exact type holds these numbers"
         raise SqlTypeError(msg)
     return decimal(min(38, max(before) + max(after)), max(after))
+
+
+def round_open(node: Node, mode: str) -> Node:
+    """Returns floor, ceil or trunc of a node in which a ratio is open: exactly, arm by arm."""
+    if node.op == "ratio":
+        return round_ratio(node, SUM_OF_WHOLE, mode)
+    if node.op == "case":
+        arms = tuple(a if i % 2 == 0 else round_open(a, mode) for i, a in enumerate(node.args[:-1]))
+        return replace(node, type=SUM_OF_WHOLE, args=(*arms, round_open(node.args[-1], mode)))
+    if node.op == "call" and node.value in _PUSHED_INTO:
+        return replace(node, type=SUM_OF_WHOLE, args=tuple(round_open(a, mode) for a in node.args))
+    return node if node.type == NULL else round_open(ratio(node, integer(1)), mode)
 
 
 def sign_known(node: Node) -> Node:

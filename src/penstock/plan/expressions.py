@@ -38,13 +38,16 @@ class Expressions:
         return node if node.place else replace(node, place=self.places.of(sql))
 
     def _dispatch(self, sql: exp.Expr) -> Node:
-        understood.check(sql)
         if isinstance(sql, exp.Column):
+            understood.check(sql)
             return self.scope.resolve(sql, self.places.of(sql))
         handler = _HANDLERS.get(type(sql))
         if handler:
+            understood.check(sql)
             return handler(self, sql)
         if aggregates.is_aggregate(sql):
+            if aggregates.is_kept(sql):
+                understood.check(sql)
             with self.scope.inside_aggregate():
                 return aggregates.build(self, sql)
         return special.build(self, sql)

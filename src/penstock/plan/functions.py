@@ -27,8 +27,10 @@ _CLASSES: dict[type[exp.Expr], tuple[str, tuple[str, ...]]] = {
     exp.Year: ("year", ("this",)), exp.Month: ("month", ("this",)), exp.Day: ("day", ("this",)),
     exp.DayOfMonth: ("day", ("this",)), exp.Hour: ("hour", ("this",)), exp.Minute: ("minute", ("this",)),
     exp.Second: ("second", ("this",)), exp.Quarter: ("quarter", ("this",)), exp.Week: ("week", ("this",)),
-    exp.WeekOfYear: ("week", ("this",)), exp.DayOfWeekIso: ("isodow", ("this",)), exp.DayOfWeek: ("dayofweek", ("this",)),
-    exp.DayOfYear: ("dayofyear", ("this",)), exp.Dayname: ("dayname", ("this",)), exp.Monthname: ("monthname", ("this",)),
+    exp.WeekOfYear: ("week", ("this",)), exp.DayOfWeekIso: ("isodow", ("this",)),
+    exp.DayOfWeek: ("dayofweek", ("this",)),
+    exp.DayOfYear: ("dayofyear", ("this",)), exp.Dayname: ("dayname", ("this",)),
+    exp.Monthname: ("monthname", ("this",)),
     exp.LastDay: ("last_day", ("this",)), exp.TimeToStr: ("strftime", ("this", "format")),
     exp.StrToTime: ("strptime", ("this", "format")), exp.DateDiff: ("date_diff", ("unit", "expression", "this")),
     exp.DateAdd: ("date_add", ("this", "expression")), exp.DateFromParts: ("make_date", ("year", "month", "day")),
@@ -51,7 +53,8 @@ _CLASSES: dict[type[exp.Expr], tuple[str, tuple[str, ...]]] = {
 _ALIASES = {
     "len": "length", "substr": "substring", "ifnull": "coalesce", "power": "pow", "ceiling": "ceil",
     "datepart": "date_part", "datediff": "date_diff", "datesub": "date_sub", "datetrunc": "date_trunc",
-    "dow": "dayofweek", "doy": "dayofyear", "weekday": "dayofweek", "weekofyear": "week", "dayofmonth": "day", "strpos": "instr",
+    "dow": "dayofweek", "doy": "dayofyear", "weekday": "dayofweek", "weekofyear": "week",
+    "dayofmonth": "day", "strpos": "instr",
     "string_split_part": "split_part", "lcase": "lower", "ucase": "upper",
 }  # fmt: skip
 
@@ -62,13 +65,14 @@ TEXT_FUNCTIONS = frozenset(
      "ascii", "chr", "unicode", "md5", "sha256", "translate", "levenshtein", "strip_accents"]
 )  # fmt: skip
 CALENDAR_FUNCTIONS = frozenset(
-    ["year", "month", "day", "hour", "minute", "second", "quarter", "week", "isodow", "dayofweek", "dayofyear", "yearweek",
-     "isoyear", "dayname", "monthname", "date_part", "last_day", "strftime", "date_diff", "date_sub", "decade",
+    ["year", "month", "day", "hour", "minute", "second", "quarter", "week", "isodow", "dayofweek", "dayofyear",
+     "yearweek", "isoyear", "dayname", "monthname", "date_part", "last_day", "strftime", "date_diff",
+     "date_sub", "decade",
      "century", "millennium", "era", "millisecond", "microsecond"]
 )  # fmt: skip
 INSTANT_FUNCTIONS = frozenset(["epoch", "epoch_ms", "epoch_us", "epoch_ns", "isfinite", "isinf"])
 """They count from 1970 in UTC, in any zone."""
-MAKE_FUNCTIONS = frozenset(["make_date", "strptime"])
+MAKE_FUNCTIONS = frozenset(["make_date", "strptime", "try_strptime"])
 DOUBLE_FUNCTIONS = frozenset(
     ["sqrt", "cbrt", "pow", "exp", "ln", "log10", "log2", "sin", "cos", "tan", "asin", "acos", "atan", "atan2",
      "radians", "degrees", "pi"]

@@ -52,14 +52,16 @@ class Oracle:
         self._con.close()
 
     def table(self, name: str, columns: Iterable[tuple[str, SqlType]]) -> None:
-        """Creates an empty table."""
+        """Creates an empty table. Raises Refused."""
         body = ", ".join(f'"{n.replace(chr(34), chr(34) * 2)}" {t.duckdb}' for n, t in columns)
-        self._con.execute(f'CREATE TABLE "{name.replace(chr(34), chr(34) * 2)}" ({body})')
+        self._run(f'CREATE TABLE "{name.replace(chr(34), chr(34) * 2)}" ({body})')
 
     def describe(self, select: str) -> list[tuple[str, str]]:
         """Returns (name, DuckDB's type) of each column of a SELECT. Raises Refused."""
+        return [(str(r[0]), str(r[1])) for r in self._run(f"DESCRIBE {select}")]
+
+    def _run(self, sql: str) -> list[tuple[object, ...]]:
         try:
-            rows = self._con.execute(f"DESCRIBE {select}").fetchall()
+            return self._con.execute(sql).fetchall()
         except duckdb.Error as e:
             raise Refused(str(e).splitlines()[0]) from e
-        return [(str(r[0]), str(r[1])) for r in rows]

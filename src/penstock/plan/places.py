@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from itertools import accumulate
 
@@ -10,6 +11,9 @@ from sqlglot import exp
 from penstock.errors import Place
 from penstock.project.model import PipelineFile
 
+_CALL = re.compile(r"[A-Za-z_]\w*\s*\([\s(]*(?:DISTINCT[\s(]+)?\Z", re.IGNORECASE)
+"""The name of a function right before its first argument: sqlglot keeps no place for some functions."""
+
 
 class Places:
     """Turns offsets into the SQL text of one pipeline into places of its file."""
@@ -17,6 +21,7 @@ class Places:
     def __init__(self, pipeline: PipelineFile) -> None:
         self._file = pipeline.place.file
         self._first_line = pipeline.sql_line
+        self._sql = pipeline.sql
         lines = pipeline.sql.split("\n")
         self._starts = [0, *accumulate(len(line) + 1 for line in lines)]
 
@@ -32,4 +37,9 @@ class Places:
     def of(self, node: exp.Expr) -> Place:
         """Returns where a node begins: the first of its tokens whose offset sqlglot has kept."""
         offsets = [n.meta["start"] for n in node.walk() if "start" in n.meta]
-        return self.at(min(offsets)) if offsets else Place(self._file, self._first_line, 1)
+        if not offsets:
+            return Place(self._file, self._first_line, 1)
+        first = min(offsets)
+        if isinstance(node, exp.Func) and (call := _CALL.search(self._sql, 0, first)):
+            first = call.start()
+        return self.at(first)

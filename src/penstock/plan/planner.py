@@ -7,6 +7,7 @@ All reasons to refuse are told at once, each with its place in the pipeline's fi
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import sqlglot
@@ -33,13 +34,21 @@ def plan(pipeline: PipelineFile, streams: Mapping[str, Stream]) -> Plan:
     _check_zone(pipeline, context.errors)
     found: query.Query | None = None
     with context.collecting():
-        found = query.read(context, parse(pipeline, places))
+        found = _read(context, pipeline)
     if found is None or context.errors:
         raise _all(context.errors)
     made = _make(pipeline, found, context.errors)
     if made is None or context.errors:
         raise _all(context.errors)
     return made
+
+
+def _read(context: query.Context, pipeline: PipelineFile) -> query.Query:
+    try:
+        return query.read(context, parse(pipeline, context.places))
+    except RecursionError as e:
+        msg = "the SELECT is nested too deeply to be read"
+        raise SqlSyntaxError(msg, hint="write it in fewer levels", place=context.places.line_column(1, 1)) from e
 
 
 def _all(errors: list[PenstockError]) -> PenstockErrors:
@@ -77,6 +86,7 @@ def parse(pipeline: PipelineFile, places: Places) -> exp.Expr:
 def _readable(description: str, word: str) -> str:
     if description.startswith("Required keyword"):
         return f"something is missing after '{word}'"
+    description = re.sub(r" but got <Token.*", "", description)
     return f"{description.removesuffix('.')} at '{word}'" if word else description or "the text cannot be read"
 
 
@@ -150,10 +160,13 @@ def _window(found: query.Query, key: tuple[str, ...], zone: str) -> Window | Non
 def _bind(made: Plan, found: query.Query) -> None:
     """Has DuckDB bind every statement of the plan. Raises BindError when it refuses, or types differ."""
     stream_columns = [(c.name, c.type) for c in found.stream.columns]
+    state = _state_columns(made.steps)
     with Oracle() as oracle:
-        oracle.table(made.stream, stream_columns)
-        state = _state_columns(made.steps)
-        oracle.table("s", state)
+        try:
+            oracle.table(made.stream, stream_columns)
+            oracle.table("s", state)
+        except Refused as e:
+            raise BindError(str(e), hint="rename the column in the contract") from e
         for statement in (made.typed_select, made.steps.finish):
             _compare(oracle, statement, [(c.name, c.type.duckdb) for c in made.columns])
         _compare(oracle, _partials(made), [(name, t.duckdb) for name, t in state])

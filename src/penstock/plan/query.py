@@ -25,7 +25,7 @@ from penstock.plan.errors import (
 )
 from penstock.plan.expressions import Expressions
 from penstock.plan.places import Places
-from penstock.plan.tree import Node, column, conjuncts
+from penstock.plan.tree import Node, column, columns_of, conjuncts
 from penstock.project.model import Stream
 
 
@@ -70,11 +70,12 @@ class Context:
     errors: list[PenstockError] = field(default_factory=list)
 
     @contextmanager
-    def collecting(self) -> Iterator[None]:
-        """Collects a PlanError raised within."""
+    def collecting(self, place: Place | None = None) -> Iterator[None]:
+        """Collects a PlanError raised within; `place` is where, when the error does not know."""
         try:
             yield
         except PlanError as e:
+            e.place = e.place or place
             self.errors.append(e)
 
 
@@ -251,12 +252,13 @@ class _Select:
             return self._distinct_groups()
         found: list[Node] = []
         for sql in self._group_expressions(group):
-            with self.context.collecting():
+            with self.context.collecting(self.context.places.of(sql)):
                 node = shape.settled(self.expressions.build(sql))
                 shape.check_level(node, "GROUP BY", over_groups=False, place=self.context.places.of(sql))
                 if node not in found:
                     found.append(node)
-        return tuple(found)
+        # A constant divides no group; it counts only where there is nothing else to group by.
+        return tuple(n for n in found if columns_of(n)) or tuple(found)
 
     @staticmethod
     def _in_order_of(outputs: tuple[Output, ...], groups: tuple[Node, ...] | None) -> tuple[Node, ...] | None:
@@ -303,6 +305,7 @@ class _Select:
             try:
                 found += self._output(sql, place)
             except PlanError as e:
+                e.place = e.place or place
                 if collect:
                     self.context.errors.append(e)
         return tuple(found)

@@ -8,7 +8,7 @@ from zoneinfo import available_timezones
 from sqlglot import exp
 
 from penstock.errors import nearest
-from penstock.plan import coerce, exact, functions, times
+from penstock.plan import coerce, exact, functions, times, understood
 from penstock.plan.errors import (
     NotDeterministicError,
     SqlTypeError,
@@ -25,7 +25,7 @@ from penstock.sqltypes import BIGINT, DATE, DOUBLE, INTEGER, LOCAL_TIMESTAMP, TE
 _NO_LISTS = {
     exp.Array: "a list", exp.Struct: "a struct", exp.Bracket: "indexing into a list", exp.Map: "a map",
     exp.JSONExtract: "a path into JSON", exp.JSONExtractScalar: "a path into JSON", exp.Lambda: "a lambda",
-    exp.Dot: "a field of a struct",
+    exp.Dot: "a field of a struct", exp.Columns: "COLUMNS(...)",
 }  # fmt: skip
 
 
@@ -37,6 +37,7 @@ def build(builder: Builder, sql: exp.Expr) -> Node:
     known = functions.name_and_arguments(sql)
     if known is None or known[0] not in functions.KNOWN:
         raise _unknown(sql, known[0] if known else None)
+    understood.check(sql)
     name, arguments = known
     if name in ("date_trunc", "date_part", "date_diff", "date_sub"):
         return _with_unit(builder, name, arguments)
@@ -50,7 +51,9 @@ def build(builder: Builder, sql: exp.Expr) -> Node:
 def _unknown(sql: exp.Expr, name: str | None) -> UnsupportedFunctionError | UnsupportedSqlError:
     what = _NO_LISTS.get(type(sql))
     if what:
-        return UnsupportedSqlError(f"{what} is not supported", hint="map it to columns of its own at intake (fields:)")
+        return UnsupportedSqlError(
+            f"{what} is not supported", hint="name columns; map parts of a value to columns at intake (fields:)"
+        )
     if not isinstance(sql, exp.Func):
         text = sql.sql("duckdb")
         return UnsupportedSqlError(f"{text} is not supported", hint="write it with CASE, comparisons and functions")
@@ -145,10 +148,12 @@ def at_time_zone(builder: Builder, zone: exp.Expr, value: Node) -> Node:
 
 def checked_zone(name: str) -> str:
     """Returns the name of an IANA time zone. Raises TimezoneError."""
-    if name not in available_timezones():
-        msg = f"{name!r} is no time zone"
-        raise TimezoneError(msg, hint=nearest(name, available_timezones()).split("known:")[0] or "e.g. Europe/Berlin")
-    return name
+    known = available_timezones() - {"localtime"}  # the only name of the system's that DuckDB does not know
+    if name in known:
+        return name
+    near = nearest(name, known)
+    msg = f"{name!r} is no time zone"
+    raise TimezoneError(msg, hint=near if near.startswith("did") else "e.g. UTC or Europe/Berlin")
 
 
 def _timezone(builder: Builder, name: str, args: list[Node]) -> Node:
@@ -192,8 +197,8 @@ def _whole_of(builder: Builder, name: str, args: list[Node]) -> Node:
     node = _any_number(name, args[0])
     if len(args) > 1:
         return _round(builder, name, args)
-    if node.op == "ratio":
-        return exact.round_ratio(node, decimal(38, 0), name)
+    if exact.is_open(node) and node.type != DOUBLE:
+        return exact.round_open(node, name)
     if exact.is_whole(node.type):
         return node
     node = exact.settle(node)

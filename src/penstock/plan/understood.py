@@ -18,7 +18,8 @@ _ARGUMENTS: dict[type, frozenset[str]] = {
         exp.Literal: "is_string", exp.Column: "table", exp.Identifier: "quoted", exp.Case: "ifs default",
         exp.If: "true false", exp.Cast: "to safe", exp.TryCast: "to safe requires_string", exp.Interval: "unit",
         exp.Between: "low high", exp.AtTimeZone: "zone", exp.Like: "negate", exp.ILike: "negate",
-        exp.In: "query unnest", exp.Div: "typed safe", exp.DPipe: "safe", exp.Window: "partition_by order alias over spec",
+        exp.In: "query unnest", exp.Div: "typed safe", exp.DPipe: "safe",
+        exp.Window: "partition_by order alias over spec",
         exp.Ordered: "desc nulls_first", exp.Count: "big_int", exp.ArgMax: "count", exp.ArgMin: "count",
         exp.Min: "count", exp.Max: "count", exp.Lag: "offset default", exp.Lead: "offset default",
         exp.Trim: "position", exp.Pad: "is_left fill_pattern", exp.UnixToTime: "scale", exp.Greatest: "ignore_nulls",
@@ -26,7 +27,8 @@ _ARGUMENTS: dict[type, frozenset[str]] = {
         exp.DateDiff: "date_part_boundary", exp.RegexpReplace: "single_replace", exp.SHA2: "length",
         exp.RegexpExtract: "null_if_pos_overflow", exp.Subquery: "alias", exp.Star: "except_ replace rename",
         exp.Select: (
-            "with_ from_ where group having qualify windows distinct joins laterals order limit offset sample pivots connect"
+            "with_ from_ where group having qualify windows distinct"
+            " joins laterals order limit offset sample pivots connect"
         ),
         exp.Table: "alias db joins laterals sample pivots", exp.TableAlias: "", exp.CTE: "alias", exp.With: "recursive",
         exp.Group: "all rollup cube grouping_sets", exp.Distinct: "on",

@@ -113,8 +113,8 @@ def _aggregate(builder: Builder, sql: exp.Expr, kind: str, frame: Node) -> Node:
 def _sum_type(kind: str, value: Node) -> SqlType:
     if value.type == DOUBLE:
         msg = f"{kind}() over DOUBLE depends on the order of addition"
-        raise InexactError(msg, hint=f"cast it: {kind}(CAST(x AS DECIMAL(18,2))) OVER (...)", place=value.place)
+        raise InexactError(msg, hint=f"cast it: {kind}(CAST(x AS DECIMAL(18,2))) OVER (...)")
     if not value.type.is_exact_number:
         msg = f"{kind}() takes numbers, not {value.type}"
-        raise SqlTypeError(msg, hint="cast it: CAST(x AS DECIMAL(15,2))", place=value.place)
+        raise SqlTypeError(msg, hint="cast it: CAST(x AS DECIMAL(15,2))")
     return decimal(38, exact.digits(value)[1])
