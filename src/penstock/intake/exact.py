@@ -53,6 +53,12 @@ FALSE = {"false", "fals", "fal", "fa", "f", "no", "n", "off", "of", "0"}
 _NUL_ESCAPE = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 
+def shorten(text: str, most: int = 80) -> str:
+    """Returns at most about `most` characters of `text`, said to be cut, fit for one line."""
+    line = "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text[: most + 1])
+    return line if len(text) <= most else f"{line[:most]}… ({len(text)} characters)"
+
+
 class Unfit(Exception):
     """The text is no value of the type. `rule` is the word it is grouped by, `why` what the contract wants."""
 
@@ -166,11 +172,21 @@ def _uuid(text: str, zone: ZoneInfo) -> str:
 
 def _json(text: str, zone: ZoneInfo) -> str:
     try:
-        json.loads(text, parse_constant=_no_constant, parse_int=str, parse_float=str)
+        found = json.loads(text, parse_constant=_no_constant, parse_int=_json_number, parse_float=_json_number)
+        json.dumps(found, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
-        raise Unfit(TYPE, f"json wants valid JSON ({error})") from error
+        raise Unfit(TYPE, f"json wants valid JSON ({shorten(str(error))})") from error
     if "\0" in text or _NUL_ESCAPE.search(text):
         raise Unfit(NUL, "a JSON value cannot hold U+0000")
+    return text
+
+
+def _json_number(text: str) -> str:
+    """Raises ValueError for what PostgreSQL's numeric cannot hold."""
+    number = _number(text, "json")
+    if number.whole_digits > 131_072 or -number.exponent > 16_383:
+        msg = "a number is too large or too fine"
+        raise ValueError(msg)
     return text
 
 

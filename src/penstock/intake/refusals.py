@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from penstock.intake.rules import shorten
+from penstock.intake.exact import shorten
 from penstock.sources.base import Refusal
 
 

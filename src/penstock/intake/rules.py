@@ -50,7 +50,7 @@ class Facts:
     @cached_property
     def _range(self) -> tuple[Any, Any]:
         column = self._column
-        if pa.types.is_timestamp(column.type):
+        if pa.types.is_timestamp(column.type) or pa.types.is_time64(column.type):
             column = column.cast(pa.int64())
         elif pa.types.is_date32(column.type):
             column = column.cast(pa.int32())
@@ -102,10 +102,12 @@ class Rule:
 
 
 def ticks(value: Any) -> Any:
-    """Returns times as Arrow counts them (microseconds, days), everything else as it is."""
+    """Returns times as Arrow counts them (microseconds, days; of a time of day those since midnight)."""
     if isinstance(value, datetime):
         aware = value if value.tzinfo else value.replace(tzinfo=UTC)
         return (aware - _EPOCH) // timedelta(microseconds=1)
+    if isinstance(value, time):
+        return (datetime.combine(_EPOCH.date(), value, UTC) - _EPOCH) // timedelta(microseconds=1)
     return (value - _EPOCH.date()).days if isinstance(value, date) else value
 
 
@@ -119,6 +121,14 @@ def rules(stream: Stream) -> tuple[Rule, ...]:
             made.append(_ahead(column, stream))
         found += [_numbered(rule, index * PER_COLUMN + FIRST_RULE + i, column) for i, rule in enumerate(made)]
     return tuple(found)
+
+
+_MOMENTS = (ticks(datetime.min.replace(tzinfo=UTC)), ticks(datetime.max.replace(tzinfo=UTC)))
+_HELD = {
+    "timestamp": _MOMENTS, "local_timestamp": _MOMENTS, "date": (ticks(date.min), ticks(date.max)),
+    "time": (0, 86_400_000_000 - 1),
+}  # fmt: skip
+"""YEARS as Arrow counts them."""
 
 
 @dataclass(frozen=True)
@@ -160,12 +170,9 @@ def _finite(facts: Facts) -> bool:
 
 def _years(x: str, kind: str) -> _Made:
     low, high = YEARS[kind]
-    first, last = (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
-    if kind == "date":
-        return _Made(exact.RANGE, f"{x} < {low} OR {x} > {high}", "years 1 to 9999 are held",
-                     lambda f: f.within(ticks(date.min), ticks(date.max)))  # fmt: skip
-    return _Made(exact.RANGE, f"{x} < {low} OR {x} > {high}", "years 1 to 9999 are held",
-                 lambda f: f.within(ticks(first), ticks(last)))  # fmt: skip
+    least, most = _HELD[kind]
+    wants = "00:00 to 23:59:59.999999 are held" if kind == "time" else "years 1 to 9999 are held"
+    return _Made(exact.RANGE, f"{x} < {low} OR {x} > {high}", wants, lambda f: f.within(least, most))
 
 
 def _ahead(column: Column, stream: Stream) -> _Made:
@@ -198,7 +205,7 @@ def _bound(column: Column, x: str, word: str, text: str) -> _Made:
     if column.type.is_exact_number:
         return _number_bound(column, x, word, text)
     value = _read(column, word, text)
-    proof = _bound_proof(word, ticks(value)) if not isinstance(value, (float, time)) else _finite
+    proof = _bound_proof(word, ticks(value)) if not isinstance(value, float) else _finite
     return _Made(word, f"{x} {_BAD_SIGN[word]} {sql_value(value, column)}", wants, proof)
 
 
@@ -276,7 +283,7 @@ def _enum(column: Column, x: str) -> _Made:
     values = [_read(column, "enum", text) for text in column.enum or ()]
     listed = ", ".join(sql_value(v, column) for v in values)
     wants = f"one of {', '.join(column.enum or ())} is wanted"
-    return _Made("enum", f"{x} NOT IN ({listed})" if values else f"{x} IS NOT NULL", shorten(wants, 200))
+    return _Made("enum", f"{x} NOT IN ({listed})" if values else f"{x} IS NOT NULL", exact.shorten(wants, 200))
 
 
 def _read(column: Column, word: str, text: str) -> exact.Value:
@@ -294,9 +301,3 @@ def sql_value(value: exact.Value, column: Column) -> str:
     """Returns `value` as a SQL literal of `column`'s type."""
     text = value.isoformat() if isinstance(value, (date, time)) else str(value)
     return f"CAST({literal(text)} AS {column.type.duckdb})"
-
-
-def shorten(text: str, most: int = 80) -> str:
-    """Returns at most about `most` characters of `text`, said to be cut, fit for one line."""
-    line = "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text[: most + 1])
-    return line if len(text) <= most else f"{line[:most]}… ({len(text)} characters)"
