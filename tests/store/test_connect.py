@@ -110,7 +110,7 @@ def test_other_encoding_is_refused(postgres_server: PrivateServer, tmp_path: Pat
     with psycopg.connect(postgres_server.url(), autocommit=True) as connection:
         connection.execute("DROP DATABASE IF EXISTS latin")
         connection.execute("CREATE DATABASE latin ENCODING 'LATIN1' TEMPLATE template0")
-    with pytest.raises(NotUtf8, match=r"PEN723 .*LATIN1"):
+    with pytest.raises(NotUtf8, match=r"PEN722 .*LATIN1"):
         open_url(postgres_server.url("latin"), tmp_path)
 
 
@@ -125,14 +125,20 @@ def test_migrations_are_numbered_without_gaps() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "becomes"),
+    ("error", "becomes", "told"),
     [
-        (psycopg.errors.DiskFull("No space left on device"), DiskFull),
-        (psycopg.errors.NumericValueOutOfRange("numeric field overflow"), ValueTooLarge),
-        (psycopg.errors.AdminShutdown("terminating connection"), StoreAway),
-        (psycopg.errors.DeadlockDetected("deadlock"), StoreAway),
-        (psycopg.errors.InsufficientPrivilege("permission denied"), StoreRefused),
+        (
+            psycopg.errors.DiskFull("No space left on device"),
+            DiskFull,
+            "PEN704 no space left on the device: x: No space",
+        ),
+        (psycopg.errors.NumericValueOutOfRange("field overflow"), ValueTooLarge, "PEN719"),
+        (psycopg.errors.AdminShutdown("terminating connection"), StoreAway, "PEN710"),
+        (psycopg.errors.DeadlockDetected("deadlock"), StoreAway, "PEN710"),
+        (psycopg.errors.InsufficientPrivilege("permission denied"), StoreRefused, "PEN711"),
     ],
 )
-def test_errors_of_the_server_by_what_they_mean(error: psycopg.Error, becomes: type[Exception]) -> None:
-    assert type(explain(error, "x")) is becomes
+def test_errors_of_the_server_by_what_they_mean(error: psycopg.Error, becomes: type[Exception], told: str) -> None:
+    explained = explain(error, "x")
+    assert type(explained) is becomes
+    assert str(explained).startswith(told)

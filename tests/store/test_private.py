@@ -16,7 +16,14 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from penstock.store.errors import NoAccess, NoPostgresPrograms, OtherMajor, PrivateServerFailed
+from penstock.store.errors import (
+    CannotRunAsRoot,
+    DiskFull,
+    NoAccess,
+    NoPostgresPrograms,
+    OtherMajor,
+    PrivateServerFailed,
+)
 from penstock.store.private import PrivateServer, find_programs, open_private_server, private_server
 from penstock.store.supervise import postmaster_pid
 
@@ -202,6 +209,26 @@ def test_damaged_cluster_shows_the_servers_own_words(tmp_path: Path) -> None:
 def test_state_folder_that_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "state").write_text("")
     with pytest.raises(NoAccess, match=r"PEN706 .*Not a directory"), private_server(tmp_path / "state"):
+        pass
+
+
+def test_root_where_nothing_helps_is_told_the_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr("penstock.store.private._namespace_works", lambda _: False)
+    with (
+        pytest.raises(CannotRunAsRoot, match=r"PEN705 .*this is root, and the kernel[^$]*store: \{url"),
+        private_server(tmp_path, identity="namespace"),
+    ):
+        pass
+
+
+def test_a_full_disk_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: object) -> None:
+        with open("/dev/full", "wb", buffering=0) as file:
+            file.write(b"x")
+
+    monkeypatch.setattr("penstock.store.private._prepare", full)
+    with pytest.raises(DiskFull, match=r"PEN704 .*No space left"), private_server(tmp_path):
         pass
 
 

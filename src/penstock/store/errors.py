@@ -163,15 +163,8 @@ class BadTableName(StoreError):
     title = "the name cannot be used in the store"
 
 
-class CorruptStore(StoreError):
-    """The store's tables contradict themselves, e.g. after rows were changed by hand. Restore a backup."""
-
-    code = "PEN722"
-    title = "the store's tables contradict each other"
-
-
 class NotUtf8(StoreError):
     """The store's database has another encoding than UTF-8, which cannot hold every text."""
 
-    code = "PEN723"
+    code = "PEN722"
     title = "the store's database is not UTF-8"
