@@ -211,8 +211,15 @@ def test_valid_values_by_version(tmp_path: Path) -> None:
     assert column(tmp_path / "a", old, "v3.0.2").enum == ("a", "b")
     new = "logicalType: string, enum: [{value: a, label: A}, {value: b}]"
     assert column(tmp_path / "b", new, "v3.2.0").enum == ("a", "b")
-    # in 3.0 `enum` is any further key and means nothing
+    # in 3.0 `enum` means nothing yet
     assert column(tmp_path / "c", "logicalType: string, enum: [a, b]", "v3.0.2").enum is None
+
+
+def test_exclusive_bounds_of_3_0_are_booleans(tmp_path: Path) -> None:
+    options = "logicalTypeOptions: {minimum: 1, exclusiveMinimum: true, maximum: 9, exclusiveMaximum: false}"
+    found = column(tmp_path, f"logicalType: integer, {options}", "v3.0.2")
+    assert (found.minimum, found.exclusive_minimum) == (None, "1")
+    assert (found.maximum, found.exclusive_maximum) == ("9", None)
 
 
 @pytest.mark.parametrize(

@@ -110,8 +110,9 @@ class ColumnReader:
         found: dict[str, Any] = {}
         for key, name in _BOUNDS.items():
             node = self.option(key)
-            if node is None:
+            if node is None or isinstance(node.value, bool):
                 continue
+            name = self.exclusive(name)
             try:
                 value = bound(name, node.text, type_)
             except ValueError as e:
@@ -126,6 +127,11 @@ class ColumnReader:
         if divisor is not None and type_.kind != "json":
             found["multiple_of"] = self.divisor(divisor, type_)
         return found
+
+    def exclusive(self, name: str) -> str:
+        """Returns which bound `name` is: in 3.0, `exclusiveMinimum: true` makes `minimum` exclusive."""
+        flag = self.option(f"exclusive{name.title()}") if self.version_3_0 else None
+        return f"exclusive_{name}" if flag is not None and flag.value is True else name
 
     def check_range(self, rules: Mapping[str, Any], type_: SqlType) -> None:
         for low in ("minimum", "exclusive_minimum"):

@@ -3,8 +3,9 @@
 `open-data-contract-standard` carries the schema of the newest version (3.2). It is read with two amendments, so that
 each file that is valid under its own version is accepted. First, its conditions on `logicalType` also match where no
 logicalType stands (and then demand what only a map has); they are made to ask for one. Second, 3.0 was laxer: it
-allowed further keys everywhere below the root, and keys that got a meaning later meant nothing. For 3.0 files those
-demands are taken out. Findings are told as errors with places.
+allowed further keys except at the root and in streams and properties, and exclusiveMinimum and exclusiveMaximum were
+booleans about minimum and maximum. For 3.0 files those demands are taken out. Findings are told
+as errors with places.
 
 Properties are validated one by one instead of through the schema's recursion: its `unevaluatedProperties` makes a
 validator go through everything below a value several times, which is exponential in the depth of nesting.
@@ -111,8 +112,13 @@ def _stop_at_properties(schema: Any) -> None:
 def _relax(schema: dict[str, Any]) -> None:
     """Takes out of the newest schema what it demands beyond 3.0."""
     definitions = schema["$defs"]
-    for definition in definitions.values():
-        _open(definition)
+    for name, definition in definitions.items():
+        if not name.startswith("Schema"):
+            _open(definition)
+    definitions["SchemaBaseProperty"].pop("unevaluatedProperties", None)
+    for condition in definitions["SchemaBaseProperty"]["allOf"]:
+        options = condition.get("then", {}).get("properties", {}).get("logicalTypeOptions", {}).get("properties", {})
+        options |= {key: True for key in ("exclusiveMinimum", "exclusiveMaximum") if key in options}
     for name, keys in _NEWER_THAN_3_0.items():
         for key in keys:
             definitions[name]["properties"][key] = True

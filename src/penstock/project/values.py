@@ -72,15 +72,14 @@ def parse_timezone(value: object) -> str:
     return value
 
 
-def _json_schema(pattern: str, example: str) -> WithJsonSchema:
-    return WithJsonSchema({"type": "string", "pattern": pattern, "examples": [example]})
-
+DURATION_PATTERN = r"^\d+(\.\d+)?\s*(ms|s|m|h|d)$"
+"""How a duration looks, for the JSON Schema."""
 
 Duration = Annotated[
     timedelta,
     BeforeValidator(parse_duration),
     PlainSerializer(duration_text, when_used="json"),
-    _json_schema(r"^\d+(\.\d+)?\s*(ms|s|m|h|d)$", "10s"),
+    WithJsonSchema({"type": "string", "pattern": DURATION_PATTERN, "examples": ["10s"]}),
 ]
 """A length of time, written `10s`: ms, s, m, h, d."""
 
