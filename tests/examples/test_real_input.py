@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.slow]
 ROOT = Path(__file__).parent.parent.parent
 
 CITY = """SELECT sold_at::date AS date, city, sum(amount)::numeric(15,2), count(*), avg(amount)::numeric(15,2),
-       max(amount)::numeric(15,2) FROM ({sales}) s GROUP BY 1, 2 ORDER BY 1, 2 COLLATE "C" """
+       max(amount)::numeric(15,2) FROM ({sales}) s GROUP BY 1, 2 ORDER BY 1, city COLLATE "C" """
 SALESMEN = """SELECT * FROM (
   SELECT sold_at::date AS date, salesman_id, (array_agg(salesman_name ORDER BY sold_at DESC, {key_desc}))[1],
          sum(amount)::numeric(15,2), count(*), avg(amount)::numeric(15,2), count(DISTINCT city),
