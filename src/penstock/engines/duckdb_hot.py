@@ -18,10 +18,10 @@ import duckdb
 import pyarrow as pa
 
 from penstock.engines.duckdb_sql import Statements
-from penstock.engines.duckdb_step import Blocks, StepRun, Target
+from penstock.engines.duckdb_step import MANY_ROWS, Blocks, StepRun, Target
 
-STEP_ROWS = 100_000
-"""Rows of a step from which on it merges on disk (the step's own MANY_ROWS: fewer rows carry hashes)."""
+STEP_ROWS = MANY_ROWS
+"""Rows of a step from which on it merges on disk."""
 
 STEP_BLOCKS = 64
 """Blocks of a step from which on it merges on disk."""

@@ -20,8 +20,8 @@ from sqlglot import exp
 from penstock.log.model import STAMPS
 from penstock.plan.model import Distinct, Extreme, Group, Plan
 
-EVENT_LOW, EVENT_HIGH = "_et0", "_et1"
-"""Columns of `p`: the least and greatest event time of a group's rows."""
+EVENT_LOW = "_et0"
+"""Column of `p`: the least event time of a group's rows."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

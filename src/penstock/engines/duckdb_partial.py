@@ -1,8 +1,6 @@
 """From rows of the log, the relation `chunk`, to partials: one row per group that a merge can add to the state.
 
-The usual rows, all of weight +1 and none late, get simpler and faster statements. Many usual rows at once get their
-composite extremes in two passes: comparing whole structs costs more than all the rest, so the first pass finds each
-group's extreme of the first field alone, and only rows that reach it are compared as structs.
+The usual rows, all of weight +1 and none late, get simpler and faster statements.
 """
 
 from __future__ import annotations
@@ -10,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from penstock.engines.duckdb_layout import (
-    EVENT_HIGH,
     EVENT_LOW,
     Layout,
     extreme_type,
@@ -32,8 +29,6 @@ class Mode:
     """Some `_weight` is not 1."""
     late: bool
     """Some row may be late."""
-    many: bool = False
-    """So many rows that a second pass pays."""
 
 
 ANY = Mode(weighted=True, late=False)
@@ -67,8 +62,6 @@ class Partials:
 
     def partial(self, mode: Mode) -> str:
         """Returns the SELECT of `p`: groups, the state's columns, event times, extremes of rows taken back."""
-        if mode.many and not mode.weighted and any(e.order for e in self.steps.extremes):
-            return self._two_passes(mode)
         extremes = [f"{_extreme(e, mode)} AS {quote(e.name)}" for e in self.steps.extremes]
         measures = [*self._sums(mode), *extremes, *self._rest(mode)]
         keys = self.layout.keyed()
@@ -83,7 +76,7 @@ class Partials:
         out += [f"0::BIGINT AS {quote(d.name)}" for d in self.steps.distincts]
         if self.layout.event_time:
             column = quote(self.layout.event_time)
-            out += [f"min({column}) AS {EVENT_LOW}", f"max({column}) AS {EVENT_HIGH}"]
+            out.append(f"min({column}) AS {EVENT_LOW}")
         return out + [f"{_taken(e, mode)} AS {quote(taken_name(e))}" for e in self.steps.extremes]
 
     def _kept(self, mode: Mode) -> str:
@@ -91,33 +84,6 @@ class Partials:
         place = "(_batch::BIGINT * 1000000000 + _row)"
         only = " FILTER (WHERE _weight > 0)" if mode.weighted else ""
         return f'arg_max(struct_pack("at" := {place}, "row" := struct_pack({row})), {place}){only}'
-
-    def _two_passes(self, mode: Mode) -> str:
-        keys, groups = self.layout.keyed(), self.layout.groups
-        firsts = []
-        for e in self.steps.extremes:
-            takes_part = " AND ".join(_takes_part(e))
-            first = f"{picker(e)}({e.order[0][0]}) FILTER (WHERE {takes_part})" if e.order else _extreme(e, mode)
-            firsts.append(f"{first} AS {quote(e.name)}")
-        measures = [*self._sums(mode), *firsts, *self._rest(mode)]
-        first_pass = f"SELECT {listed(keys + measures)} FROM chunk{self.counting(mode)}{grouped(len(keys))}"
-        joins, columns = "", [f"k.{quote(g)}" for g in groups]
-        composite = {e.name: quote("x_" + e.name) for e in self.steps.extremes if e.order}
-        for e in self.steps.extremes:
-            if not e.order:
-                continue
-            first = f"(SELECT {quote(e.name)} AS _first FROM k) AS q"
-            reached = f"SELECT chunk.* FROM chunk SEMI JOIN {first} ON (({e.order[0][0]}) = q._first)"
-            best = f"{picker(e)}({_packed(e)}) AS x"
-            rows = f"SELECT {listed([*keys, best])} FROM ({reached}) AS chunk{self.counting(mode, *_takes_part(e))}"
-            joins += f" LEFT JOIN ({rows}{grouped(len(keys))}) AS {composite[e.name]} "
-            joins += f"ON ({same('k', composite[e.name], groups)})"
-        for name, _, _ in self.layout.measures:
-            columns.append(f"{composite[name]}.x AS {quote(name)}" if name in composite else f"k.{quote(name)}")
-        if self.layout.event_time:
-            columns += [f"k.{EVENT_LOW}", f"k.{EVENT_HIGH}"]
-        columns += [f"k.{quote(taken_name(e))}" for e in self.steps.extremes]
-        return f"WITH k AS MATERIALIZED ({first_pass}) SELECT {listed(columns)} FROM k{joins}"
 
     def partial_distinct(self, distinct: Distinct, mode: Mode) -> str:
         """Returns the SELECT of one distinct aggregate's values with counts per group: groups, values, c."""
@@ -129,14 +95,14 @@ class Partials:
         return f"{select} FROM chunk{self.counting(mode, *known)}{grouped(len(keys))}"
 
     def late_windows(self, mode: Mode) -> str:
-        """Returns the SELECT of the late rows per window: win, late, _et0, _et1."""
+        """Returns the SELECT of the late rows per window: win, late, _et0."""
         assert self.layout.window_group
         conditions = [f"({self.steps.where})"] if self.steps.where else []
         conditions += ["_weight <> 0", self.late()]
         time = quote(self.layout.event_time) if self.layout.event_time else "NULL::TIMESTAMPTZ"
         return (
-            f"SELECT {self.layout.window_group.sql} AS win, {_count(mode)} AS late, min({time}) AS {EVENT_LOW}, "
-            f"max({time}) AS {EVENT_HIGH} FROM chunk WHERE {' AND '.join(conditions)} GROUP BY 1"
+            f"SELECT {self.layout.window_group.sql} AS win, {_count(mode)} AS late, min({time}) AS {EVENT_LOW} "
+            f"FROM chunk WHERE {' AND '.join(conditions)} GROUP BY 1"
         )
 
     def candidates(self, extreme: Extreme, mode: Mode) -> str:

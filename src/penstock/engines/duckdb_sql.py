@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from functools import cached_property
 
 from penstock.engines.duckdb_distinct import Values
-from penstock.engines.duckdb_layout import EVENT_HIGH, EVENT_LOW, Layout, create, grouped, listed, picker, quote, same
+from penstock.engines.duckdb_layout import EVENT_LOW, Layout, create, grouped, listed, picker, quote, same
 from penstock.engines.duckdb_partial import Partials, taken_name
 
 
@@ -66,18 +66,16 @@ class Statements:
         group, time = self.layout.window_group, self.layout.event_time
         assert group
         assert self.plan.window
-        low, high = (EVENT_LOW, EVENT_HIGH) if time else ("NULL::TIMESTAMPTZ", "NULL::TIMESTAMPTZ")
-        rows = (
-            f"SELECT {quote(group.name)} AS win, {low} AS low, {high} AS high, 0::BIGINT AS late, true AS in_p FROM p"
-        )
+        low = EVENT_LOW if time else "NULL::TIMESTAMPTZ"
+        rows = f"SELECT {quote(group.name)} AS win, {low} AS low, 0::BIGINT AS late, true AS in_p FROM p"
         if late:
-            rows += f" UNION ALL SELECT win, {EVENT_LOW}, {EVENT_HIGH}, late, false FROM lw"
-        per = "SELECT win, min(low) AS low, max(high) AS high, sum(late)::BIGINT AS late, bool_or(in_p) AS in_p"
+            rows += f" UNION ALL SELECT win, {EVENT_LOW}, late, false FROM lw"
+        per = "SELECT win, min(low) AS low, sum(late)::BIGINT AS late, bool_or(in_p) AS in_p"
         per = f"{per} FROM ({rows}) GROUP BY win"
         ends = "NULL::BIGINT"
         if time:
             ends = f"epoch_us({self.plan.window.end})"
-            per = f"SELECT *, high AS {quote(time)} FROM ({per})"
+            per = f"SELECT *, low AS {quote(time)} FROM ({per})"
         shown = "(win AT TIME ZONE 'UTC')::VARCHAR || '+00'" if group.type.kind == "timestamp" else "win::VARCHAR"
         return f"SELECT win::VARCHAR, {shown}, {ends}, epoch_us(low), late, in_p FROM ({per}) ORDER BY win"
 

@@ -38,7 +38,7 @@ MERGE_ROWS = 4 << 20
 """Partial rows that are gathered before they are merged into the state."""
 
 MANY_ROWS = 100_000
-"""Rows of a chunk from which on a second pass costs less than comparing structs."""
+"""Rows of a chunk from which on it has no use for hashes: its step merges on disk."""
 
 
 @dataclass
@@ -103,6 +103,7 @@ class StepRun:
         if not table.num_rows:
             return
         self.con.register("chunk", table)
+        self._hashed = self._hashed and table.num_rows < MANY_ROWS
         self._aggregate(self._mode(table))
         self.con.unregister("chunk")
         if self._partials >= MERGE_ROWS:
@@ -114,12 +115,11 @@ class StepRun:
         late = False
         if self.layout.window_group and table.column("_watermark").null_count < table.num_rows:
             late = bool(self._rows(f"SELECT bool_or({self.sql.partials.late()}) FROM chunk")[0][0])
-        return Mode(weighted, late, table.num_rows >= MANY_ROWS)
+        return Mode(weighted, late)
 
     def _aggregate(self, mode: Mode) -> None:
         self._weighted = self._weighted or mode.weighted
         self._chunks += 1
-        self._hashed = self._hashed and not mode.many
         self._partials += self._put("p", self.sql.partials.partial(mode))
         for name, values in self.sql.values.items():
             select = self.sql.partials.partial_distinct(values.distinct, mode)
