@@ -77,6 +77,11 @@ def test_null_is_the_empty_field_and_the_words_of_nulls_unless_quoted(tmp_path: 
     assert rows == [{"a": None, "b": ""}, {"a": None, "b": "NULL"}, {"a": None, "b": "x"}]
 
 
+def test_an_empty_last_field_is_null_also_without_a_line_end(tmp_path: Path) -> None:
+    rows, _ = read(tmp_path, 'a,b\n"x",\n"y",')
+    assert rows == [{"a": "x", "b": None}, {"a": "y", "b": None}]
+
+
 def test_escape_and_quotes_within_unquoted_fields(tmp_path: Path) -> None:
     rows, refused = read(tmp_path, b'a|b\n5" pipe|x\\|y\n"say \\"hi\\""|2\n', delimiter="|", escape="\\")
     assert (rows, refused) == ([{"a": '5" pipe', "b": "x|y"}, {"a": 'say "hi"', "b": "2"}], [])

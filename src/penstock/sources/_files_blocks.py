@@ -89,12 +89,14 @@ class Blocks:
         want = self._want
         while True:
             self._fill(want)
-            length = self._rows.cut(self._data, self._content.at_end)
-            if length or not self._data:
+            seen = self._data[:want]
+            all_seen = len(seen) == len(self._data) and self._content.at_end
+            length = self._rows.cut(seen, all_seen)
+            if length or not seen:
                 return self._take(self._limited(length))
-            if len(self._data) > self._limits.line or self._content.at_end:
+            if len(seen) > self._limits.line or all_seen:
                 return self._too_long()
-            want = min(len(self._data) + (1 << 20), self._limits.line + 1)
+            want = min(len(seen) + (1 << 20), self._limits.line + 1)
 
     def _fill(self, want: int) -> None:
         parts, have = [self._data], len(self._data)

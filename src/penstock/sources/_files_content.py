@@ -149,6 +149,14 @@ class Content:
         self.offset += len(part)
         return part
 
+    def peek(self, length: int) -> bytes:
+        """Returns the next bytes without reading them; fewer at the end only. Raises Unreadable, Gone."""
+        if self._parts is None:
+            return _read(self._raw, self.offset, min(length, self._item.size - self.offset))
+        while len(self._pending) < length and (more := next(self._parts, None)) is not None:
+            self._pending += more
+        return self._pending[:length]
+
     def enter(self, offset: int) -> str | None:
         """Reads over the first `offset` bytes and returns the hash of the stored bytes up to there, or up to the mark
         where the content is not the stored bytes; None when there are not that many."""

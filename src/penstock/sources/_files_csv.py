@@ -214,7 +214,8 @@ class CsvDecoder:
         wanted = [str(i) for i, name in enumerate(self.header) if self._wanted is None or name.lower() in self._wanted]
         types = {str(i): self._type(name) for i, name in enumerate(self.header)}
         read = pc.ReadOptions(column_names=names, use_threads=not numbered, block_size=_block_size(data, numbered))
-        text = self._as_utf8(data)
+        # Arrow takes an empty last field for a quoted one when no line end follows it.
+        text = self._as_utf8(data if data[-1:] in (b"\r", b"\n") else data + b"\n")
         while True:
             self._ragged = []
             convert = self._convert_options(types, wanted or names[:1])

@@ -8,6 +8,7 @@ lines, which Python's parser reads one by one, every scalar as text; broken ones
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -62,8 +63,11 @@ class JsonDecoder:
 
     def decode(self, data: bytes, line: int) -> Decoded:
         """Decodes whole lines, the first of which has the number `line`."""
-        if self._learnt and (count := regular(data)):
-            table = self._fast(data, count)
+        if line == 1:
+            data = data.removeprefix(codecs.BOM_UTF8)
+        plain = data.replace(b"\r\n", b"\n") if b"\r" in data else data
+        if self._learnt and (count := regular(plain)):
+            table = self._fast(plain, count)
             if table is not None:
                 numbers = pa.array(np.arange(line, line + count))
                 return Decoded(table, numbers, original=lambda rows: line_texts(data, rows))

@@ -147,9 +147,10 @@ def _continues(content: Content, ending: str) -> bool:
         return True
     if ending == "sealed":
         return False
-    first = content.read(1)
-    content.consume(first)
-    return first == b"\n"
+    ahead = content.peek(2)
+    length = 2 if ahead == b"\r\n" else int(ahead[:1] in (b"\r", b"\n"))
+    content.consume(content.read(length))
+    return length > 0
 
 
 def known_format(name: str) -> str:

@@ -151,8 +151,15 @@ class Files(Source):
     def _is_settled(self, receipt: Receipt, item: Item) -> bool:
         same = _same(receipt, item)
         if same and receipt.details.get("denied"):
-            return not os.access(item.key, os.R_OK)
+            return not self._can_open(item)
         return same and receipt.state in SETTLED
+
+    def _can_open(self, item: Item) -> bool:
+        try:
+            self._place.open(item).close()
+        except OSError:
+            return False
+        return True
 
     def _wait_for(self, item: Item) -> float:
         """Seconds until the file is taken to be complete, as far as can be told now; 0 = it is."""
