@@ -33,9 +33,9 @@ def test_the_sales_plan() -> None:
 
 
 def test_sums_share_their_state() -> None:
-    sql = "SELECT city, sum(amount) AS s, avg(amount) AS a, stddev(amount) AS d, count(*) AS n, count(amount) AS m FROM sales GROUP BY 1"
-    assert [a.sql for a in support.planned(sql).steps.additives][:1] == ['"amount"']
-    assert len(support.planned(sql).steps.additives) == 2
+    aggregates = "sum(amount) AS s, avg(amount) AS a, stddev(amount) AS d, count(*) AS n, count(amount) AS m"
+    sums = support.planned(f"SELECT city, {aggregates} FROM sales GROUP BY 1").steps.additives
+    assert [a.sql for a in sums] == ['"amount"', '(CAST("amount" AS DECIMAL(19,2)) * "amount")']
 
 
 def test_lists_are_kept_by_primary_key() -> None:
@@ -70,19 +70,19 @@ def test_the_unit_of_two_windows_is_what_both_partition_by() -> None:
     assert support.planned(sql).steps.unit == ("g0",)
 
 
+FILTERED = "FROM sales WHERE amount > 1 AND pieces < 9"
 SAME = [
-    "SELECT city, sum(amount) AS t, count(*) AS n FROM sales WHERE amount > 1 AND pieces < 9 GROUP BY city HAVING t > 5",
-    "select CITY, SUM(amount) as t, -- a comment\n count(*) n from sales group by 1 having sum(amount) > 5",
-    "SELECT s.city, sum(s.amount) AS t, count(*) AS n FROM sales AS s WHERE s.pieces < 9 AND s.amount > 1 GROUP BY ALL HAVING t > 5",
-    "SELECT city, t, n FROM (SELECT city, sum(amount) AS t, count(*) AS n FROM sales WHERE amount > 1 AND pieces < 9 GROUP BY city) WHERE t > 5",
-    "WITH f AS (SELECT * FROM sales WHERE amount > 1 AND pieces < 9) SELECT city, sum(amount) AS t, count(amount) AS n FROM f GROUP BY city HAVING sum(amount) > 5.0",
+    f"SELECT city, sum(amount) AS t, count(*) AS n {FILTERED} GROUP BY city HAVING t > 5",
+    "select S.CITY as city, -- a comment\n SUM(s.amount) t, COUNT(*) AS n\nfrom sales s "
+    "where s.pieces < 9 and s.amount > 1 group by 1 having sum(amount) > 5",
+    f"SELECT * FROM (SELECT city, sum(amount) AS t, count(*) AS n {FILTERED} GROUP BY city) WHERE t > 5",
+    f"WITH f AS (SELECT * {FILTERED}) SELECT city, sum(amount) AS t, count(amount) AS n "
+    "FROM f GROUP BY ALL HAVING t > 5",
 ]
 
 
 def test_equal_meanings_have_equal_fingerprints() -> None:
-    prints = [support.planned(sql).fingerprint for sql in SAME]
-    assert prints[0] == prints[2] == prints[3]
-    assert prints[0] != prints[1]  # it has no WHERE
+    assert len({support.planned(sql).fingerprint for sql in SAME}) == 1
 
 
 def test_group_by_order_does_not_matter_and_column_order_does() -> None:
