@@ -21,7 +21,7 @@ from rich.table import Table
 
 from penstock.errors import PenstockError, PenstockErrors, nearest
 from penstock.project.model import Project
-from penstock.project.read import read_project
+from penstock.project.read import read_project, required
 from penstock.sources.registry import sources
 
 ProjectOption = Annotated[
@@ -110,10 +110,15 @@ def find_root(given: Path | None) -> Path:
     raise NoProject(found, hint="go into a project folder, give --project DIR, or make one: penstock init DIR")
 
 
-def load(options: Common) -> Project:
-    """Reads the project for a verb that acts on it. Raises PenstockErrors with everything found wrong."""
+STORE_PARTS = ("store", "state", "log")
+"""What a verb that only opens the store needs: variables that are not set elsewhere do not matter to it."""
+
+
+def load(options: Common, parts: Sequence[str] = STORE_PARTS) -> Project:
+    """Reads the project for a verb that uses these `parts` of it (as `missing_values` takes them; empty = all). Raises
+    PenstockErrors with everything found wrong."""
     connectors = {word: cls.Config for word, cls in sources().items()}
-    project = read_project(options.root, options.env, connectors, os.environ)
+    project = required(read_project(options.root, options.env, connectors, os.environ), *parts)
     if project.problems:
         raise PenstockErrors(project.problems)
     return project

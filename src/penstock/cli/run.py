@@ -35,6 +35,7 @@ from penstock.operate.run import Outcome, Run, RunOptions
 from penstock.operate.status import Document
 from penstock.operate.status import status as read_status
 from penstock.project.model import Project
+from penstock.project.read import missing_values
 from penstock.sources.registry import sources
 from penstock.store.connect import Store
 
@@ -73,8 +74,9 @@ def checked(options: Common) -> CheckedFolder:
     """Reads and plans the folder. Raises PenstockErrors with everything that is wrong."""
     connectors = {word: cls.Config for word, cls in sources().items()}
     folder = check_folder(options.root, options.env, connectors, os.environ)
-    if folder.errors:
-        raise PenstockErrors(folder.errors)
+    errors = [*folder.errors, *missing_values(folder.project)]
+    if errors:
+        raise PenstockErrors(errors)
     return folder
 
 

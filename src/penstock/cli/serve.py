@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from penstock.cli.common import EnvOption, JsonOption, ProjectOption, QuietOption, common, load, say
+from penstock.cli.common import STORE_PARTS, EnvOption, JsonOption, ProjectOption, QuietOption, common, load, say
 from penstock.cli.run import log_lines
 from penstock.serve.server import ServeOptions, run_server
 from penstock.store.connect import Store
@@ -22,7 +22,7 @@ def serve(
 ) -> None:
     """Serve the endpoints from the store, without reading sources. Several may serve at once."""
     options = common(project, env, as_json, quiet)
-    read = load(options)
+    read = load(options, (*STORE_PARTS, "serve", "logging", "timezone", "pipelines", "endpoints"))
     with Store.open(read.settings) as store, log_lines(read, options):
         run_server(
             read,

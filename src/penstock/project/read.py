@@ -68,19 +68,22 @@ def read_project(
     return _Reader(root, environment, connectors, variables, problems).read(available)
 
 
-def required(project: Project, *parts: str) -> Project:
-    """Returns the project with missing values of these parts as errors instead of warnings.
+def missing_values(project: Project, *parts: str) -> list[PenstockError]:
+    """Returns the warnings about values that are missing here, as far as they are of these parts.
 
     A part is a folder (`sources`, `contracts`, `pipelines`, `endpoints`) or a key of penstock.yaml (`store`, `log`,
     `serve`, ...); without any, all parts are meant. A verb names what it uses, so that `serve` does not need the
     variables of sources.
     """
-    errors = list(project.problems)
-    warnings: list[PenstockError] = []
-    for warning in project.warnings:
-        missing = isinstance(warning, MissingVariable | MissingSecretFile)
-        (errors if missing and (not parts or _part(warning.place) in parts) else warnings).append(warning)
-    return dataclasses.replace(project, problems=_sorted(errors), warnings=_sorted(warnings))
+    missing = [w for w in project.warnings if isinstance(w, MissingVariable | MissingSecretFile)]
+    return [w for w in missing if not parts or _part(w.place) in parts]
+
+
+def required(project: Project, *parts: str) -> Project:
+    """Returns the project with missing values of these parts (as `missing_values` takes them) as errors."""
+    missing = missing_values(project, *parts)
+    warnings = tuple(w for w in project.warnings if w not in missing)
+    return dataclasses.replace(project, problems=_sorted([*project.problems, *missing]), warnings=warnings)
 
 
 def _part(place: Place | None) -> str:
