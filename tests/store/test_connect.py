@@ -106,6 +106,23 @@ def test_a_server_that_is_not_there_may_come_back(tmp_path: Path) -> None:
     assert "secret" not in str(away.value)
 
 
+def test_a_user_without_rights_is_told_which(
+    fresh_database: str, postgres_server: PrivateServer, tmp_path: Path
+) -> None:
+    with psycopg.connect(fresh_database, autocommit=True) as connection:
+        connection.execute("DROP ROLE IF EXISTS poor")
+        connection.execute("CREATE ROLE poor LOGIN PASSWORD 'poor'")
+        name = connection.info.dbname
+        url = f"postgresql://poor:poor@/{name}?host={postgres_server.socket}"
+        with pytest.raises(StoreRefused, match=r"PEN711 .*permission denied for database[^$]*needs CREATE on the"):
+            open_url(url, tmp_path)
+        for schema in ("penstock", "answers", "penstock_answers"):
+            connection.execute(f"CREATE SCHEMA {schema} AUTHORIZATION poor")
+        assert open_url(url, tmp_path, schema="answers").project_name == "test"
+        connection.execute("DROP OWNED BY poor")
+        connection.execute("DROP ROLE poor")
+
+
 def test_other_encoding_is_refused(postgres_server: PrivateServer, tmp_path: Path) -> None:
     with psycopg.connect(postgres_server.url(), autocommit=True) as connection:
         connection.execute("DROP DATABASE IF EXISTS latin")

@@ -56,6 +56,8 @@ _REFUSALS = ("authentication failed", "does not exist", "no pg_hba.conf entry", 
 _AWAY = ("08", "57P", "25006", "53300", "40", "55P03")
 """SQLSTATE prefixes of failures that pass: connection, shutdown, read-only standby, too many clients, conflicts."""
 
+_RIGHTS = "the user of `store:` needs CREATE on the database, or schemas of its own: CREATE SCHEMA ... AUTHORIZATION"
+
 
 @dataclass
 class Store:
@@ -186,7 +188,7 @@ def explain(error: psycopg.Error, what: object) -> StoreError:
         return ValueTooLarge(found, hint="cast it to a wider type in the pipeline's SELECT")
     if state.startswith(_AWAY) or (not state and isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)):
         return StoreAway(found)
-    return StoreRefused(found)
+    return StoreRefused(found, hint=_RIGHTS if state == "42501" else "")
 
 
 def _check_server(connection: Connection) -> None:

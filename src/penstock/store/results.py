@@ -315,6 +315,8 @@ def _copy(connection: Connection, result: ResultTable, rows: pa.Table, *, direct
     names = [column.name for column in result.columns]
     if direct and not connection.execute(sql.SQL("SELECT FROM {} LIMIT 1").format(result.qualified)).fetchone():
         copy_in(connection, result.qualified, names, rows)
+        # The first queries must not wait for autovacuum to learn how big the table is.
+        connection.execute(sql.SQL("ANALYZE {}").format(result.qualified))
         return
     beside = sql.Identifier("penstock_upserts")
     definitions = sql.SQL(", ").join(column_definition(column) for column in result.columns)
