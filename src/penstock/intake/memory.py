@@ -212,7 +212,8 @@ class Table:
 
     def kept(self) -> set[str]:
         """Returns the names of all files that must not be deleted."""
-        return {*self.files(), *([self._merging.path.name] if self._merging else [])}
+        making = [self._merging.path.name, self._merging.path.with_suffix(".tmp").name] if self._merging else []
+        return {*self.files(), *making}
 
     def load(self, names: Sequence[str]) -> None:
         """Takes up files that an earlier process wrote. Raises DamagedRun."""
@@ -227,12 +228,14 @@ class Table:
         self.close()
         self._ram, self._files, self.shared, self.horizon = [], [], frozenset(), None
 
-    def close(self) -> None:
-        """Waits for a merge under way."""
+    def close(self) -> bool:
+        """Waits for a merge under way; returns whether there was one."""
+        merged = self._merging is not None
         self._collect(wait=True)
         if self._worker is not None:
             self._worker.shutdown()
             self._worker = None
+        return merged
 
 
 class Memory:
@@ -311,37 +314,44 @@ class Memory:
             self._folder.mkdir(parents=True, exist_ok=True)
             for table in self.tables.values():
                 table.flush()
-            body = {
-                "format": FORMAT,
-                "fingerprint": self._fingerprint,
-                "position": self.point.position,
-                "batch_id": self.point.batch_id,
-                "tables": {
-                    name: {"files": t.files(), "shared": sorted(t.shared), "horizon": t.horizon}
-                    for name, t in self.tables.items()
-                },
-            }
-            temporary = self._manifest.with_suffix(".tmp")
+        except OSError as error:
+            raise MemoryUnusable(f"{self._folder}: {error.strerror}", hint="make room or mend the rights") from error
+        self._name_files()
+        self._unsaved = 0
+
+    def _name_files(self) -> None:
+        """Writes the manifest: from here on the files it names are the memory, at the point of the last `save`."""
+        body = {
+            "format": FORMAT,
+            "fingerprint": self._fingerprint,
+            "position": self.point.position,
+            "batch_id": self.point.batch_id,
+            "tables": {
+                name: {"files": t.files(), "shared": sorted(t.shared), "horizon": t.horizon}
+                for name, t in self.tables.items()
+            },
+        }
+        temporary = self._manifest.with_suffix(".tmp")
+        try:
             temporary.write_text(json.dumps({"memory": body, "sha256": _digest(body)}))
             os.replace(temporary, self._manifest)
         except OSError as error:
             raise MemoryUnusable(f"{self._folder}: {error.strerror}", hint="make room or mend the rights") from error
-        self._unsaved = 0
         self._sweep()
 
     def _sweep(self) -> None:
         """Deletes files no manifest names: what merges have replaced, and what a killed process left."""
         named = {name for table in self.tables.values() for name in table.kept()}
-        for path in self._folder.glob("*.run"):
+        for path in (*self._folder.glob("*.run"), *self._folder.glob("*-*.tmp")):
             if path.name not in named:
                 path.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Saves and ends."""
+        """Saves and ends. Raises MemoryUnusable."""
         if self._unsaved:
             self.save()
-        for table in self.tables.values():
-            table.close()
+        if [table.close() for table in self.tables.values()].count(True):
+            self._name_files()
 
 
 def _digest(body: object) -> str:
