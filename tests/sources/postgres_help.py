@@ -47,9 +47,14 @@ class Reader:
     def start(self) -> PostgresSource:
         """Makes the source anew, as a process does, and opens it with the kept cursor."""
         self.close()
-        self.source = PostgresSource(self.context())
-        self.source.open(self.cursor, {})
-        return self.source
+        source = PostgresSource(self.context())
+        try:
+            source.open(self.cursor, {})
+        except BaseException:
+            source.close()
+            raise
+        self.source = source
+        return source
 
     def round(self, stop_after: int | None = None) -> list[dict[str, Any]]:
         """Reads a round and returns its rows; after `stop_after` batches the process dies."""

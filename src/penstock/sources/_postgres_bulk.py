@@ -58,9 +58,9 @@ def copy_down(
     return name
 
 
-def _write(file: Any, data: Iterator[bytes], targets: list[Target]) -> None:
+def _write(file: Any, data: Iterator[tuple[bytes, bool]], targets: list[Target]) -> None:
     """Writes pieces one after another as IPC streams of their own: a column may be text in one and typed in another."""
-    for piece in data:
+    for piece, _ in data:
         table = parse(piece, [*targets, Target("\0", pa.string(), strict=False)])
         table = table.drop_columns(["\0"]).combine_chunks()
         with pa.ipc.new_stream(file, table.schema, options=pa.ipc.IpcWriteOptions(compression="lz4")) as writer:

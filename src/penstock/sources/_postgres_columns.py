@@ -152,6 +152,8 @@ def _base(row: Sequence[object] | None) -> str:
         return "array"
     if kind in ("c", "e"):
         return "composite" if kind == "c" else "enum"
+    if name == "record":
+        return "composite"
     return str(name) if built_in else "other"
 
 

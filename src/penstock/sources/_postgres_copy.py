@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as csv
 
 from penstock.sources._postgres_columns import PgColumn
-from penstock.sources._postgres_wire import Connection, translated
+from penstock.sources._postgres_wire import ENCODING_HINT, Connection, translated
 from penstock.sources.base import Refusal
 from penstock.sources.errors import PostgresEncoding
 
@@ -55,8 +55,11 @@ def target(column: PgColumn, hint: pa.DataType | None, timezone: str) -> Target:
     return Target(column.name, column.wanted(hint, timezone), strict=hint is None)
 
 
-def pieces(conn: Connection, select: str, what: str, rows: int) -> Iterator[bytes]:
-    """Yields CSV of up to `rows` whole rows each, as the server sends it. Raises what `translated` raises."""
+def pieces(conn: Connection, select: str, what: str, rows: int) -> Iterator[tuple[bytes, bool]]:
+    """Yields CSV of up to `rows` whole rows each, as the server sends it, and whether it surely is the last.
+
+    Raises what `translated` raises.
+    """
     with translated(what), conn.cursor() as cursor, cursor.copy(f"COPY ({select}) TO STDOUT (FORMAT csv)") as copy:
         parts: list[bytes | bytearray | memoryview] = []
         size = 0
@@ -64,10 +67,10 @@ def pieces(conn: Connection, select: str, what: str, rows: int) -> Iterator[byte
             parts.append(part)
             size += len(part)
             if len(parts) >= rows or size >= PIECE_BYTES:
-                yield b"".join(parts)
+                yield b"".join(parts), False
                 parts, size = [], 0
         if parts:
-            yield b"".join(parts)
+            yield b"".join(parts), True
 
 
 def parse(data: bytes, targets: Sequence[Target]) -> pa.Table:
@@ -144,9 +147,8 @@ def _parse_demoting(data: bytes, types: list[pa.DataType]) -> tuple[pa.Table, li
                 block = len(data) + 1
                 continue
             column = _FAILED_COLUMN.search(str(e))
-            if "UTF8" in str(e) or column is None or int(column[1]) in demoted:
-                hint = "convert it in `query:`, e.g. convert_from(convert_to(name, 'SQL_ASCII'), 'WIN1252') AS name"
-                raise PostgresEncoding(f"a text cannot be read: {e}", hint=hint) from e
+            if column is None or int(column[1]) in demoted:
+                raise PostgresEncoding(f"a text cannot be read: {e}", hint=ENCODING_HINT) from e
             demoted.append(int(column[1]))
 
 

@@ -72,10 +72,12 @@ def read(conn: Connection, reading: Reading, at: Key | None, mark: Key) -> Itera
     targets += reading.targets
     rows: pa.Table | None = None
     unfinished: Key | None = None
-    for data in pieces(conn, select(reading, at, mark), reading.what, reading.batch_rows):
+    for data, last in pieces(conn, select(reading, at, mark), reading.what, reading.batch_rows):
         rows = joined(rows, parse(data, targets))
         unfinished = None
         changes = _changes(rows, reading)
+        if last:
+            break
         complete = int(changes[-1]) + 1 if len(changes) else 0
         if complete:
             at = _key(rows, complete - 1, reading)

@@ -21,6 +21,7 @@ from penstock.sources.errors import (
     PostgresColumnMissing,
     PostgresConnectionInvalid,
     PostgresDatabaseMissing,
+    PostgresEncoding,
     PostgresLoginRefused,
     PostgresLost,
     PostgresNoRights,
@@ -49,12 +50,21 @@ def connection_string(connection: str | Mapping[str, Any]) -> str:
     """Returns libpq's connection string. Raises PostgresConnectionInvalid for text libpq cannot read."""
     try:
         if isinstance(connection, str):
-            return make_conninfo(connection)
-        return make_conninfo(**{k: v for k, v in connection.items() if v is not None})
+            conninfo = make_conninfo(connection)
+        else:
+            conninfo = make_conninfo(**{k: v for k, v in connection.items() if v is not None})
     except psycopg.ProgrammingError as e:
-        found = f"the connection cannot be read: {_without_values(str(e))}"
-        hint = "write postgresql://user@host:5432/database, or {host, port, dbname, user, password, sslmode}"
-        raise PostgresConnectionInvalid(found, hint=hint, place="connection") from e
+        raise _unreadable(_without_values(str(e))) from e
+    port = str(conninfo_to_dict(conninfo).get("port") or "")
+    if port and not port.replace(",", "").isdigit():
+        found = "its port is not a number"
+        raise _unreadable(found)
+    return conninfo
+
+
+def _unreadable(why: str) -> PostgresConnectionInvalid:
+    hint = "write postgresql://user@host:5432/database, or {host, port, dbname, user, password, sslmode}"
+    return PostgresConnectionInvalid(f"the connection cannot be read: {why}", hint=hint, place="connection")
 
 
 def _without_values(message: str) -> str:
@@ -110,6 +120,10 @@ def translated(what: str) -> Iterator[None]:
         raise translate(e, what) from e
 
 
+ENCODING_HINT = (
+    "convert it in `query:`, for a text in WIN1252:"
+    " convert_from(convert(convert_to(name, 'SQL_ASCII'), 'WIN1252', 'UTF8'), 'SQL_ASCII') AS name"
+)
 _MISSING_TABLE = (pg.UndefinedTable, pg.InvalidSchemaName)
 _BROKEN_OFF = ("08", "53", "57", "58", "40", "55", "XX")
 """SQLSTATE classes that pass: connection, resources, operator, system, rollback, not-in-state, internal."""
@@ -125,6 +139,8 @@ def translate(e: psycopg.Error, what: str) -> SourceError:
         return PostgresColumnMissing(found, hint="was it dropped or renamed? Mend `query:` and `fields:`")
     if isinstance(e, pg.InsufficientPrivilege):
         return PostgresNoRights(found, hint=_grant_hint(said))
+    if isinstance(e, (pg.CharacterNotInRepertoire, pg.UntranslatableCharacter)):
+        return PostgresEncoding(found, hint=ENCODING_HINT)
     state = e.sqlstate or ""
     if not state or state[:2] in _BROKEN_OFF:
         return PostgresLost(found, hint="nothing is lost: it goes on from its cursor when the server answers again")
