@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from penstock.log import compact as compaction
-from penstock.log.compact import collect, compact
+from penstock.log.compact import collect, compact, tend
 from penstock.log.manifest import Connection
 from penstock.log.model import ORIGIN
 from penstock.log.rowlog import RowLog
@@ -75,11 +75,11 @@ def test_a_replaced_segment_stays_while_a_transaction_may_see_it(
         compact(log, connection, TOKEN, fewest=2)
         assert files(log) == 3
         assert collect(log, connection) == 0
-        assert [len(batch) for batch in rows(log, reader)] == [20_000, 20_000]
+        assert [len(batch) for batch in rows(log, reader)] == [12_000, 12_000]
         reader.rollback()
         assert collect(log, connection) == 2
     assert files(log) == 1
-    assert [len(batch) for batch in rows(log, connection)] == [20_000, 20_000]
+    assert [len(batch) for batch in rows(log, connection)] == [12_000, 12_000]
 
 
 def test_a_reader_outside_a_transaction_looks_again(log: RowLog, connection: Connection) -> None:
@@ -90,7 +90,7 @@ def test_a_reader_outside_a_transaction_looks_again(log: RowLog, connection: Con
     compact(log, connection, TOKEN, fewest=2)
     assert collect(log, connection) == 2
     second = next(reading)
-    assert (first.table.num_rows, second.table.num_rows) == (20_000, 20_000)
+    assert (first.table.num_rows, second.table.num_rows) == (12_000, 12_000)
     assert second.table["_batch"][0].as_py() == 2
 
 
@@ -99,3 +99,17 @@ def test_only_the_writer_compacts(log: RowLog, connection: Connection) -> None:
     with pytest.raises(psycopg.DatabaseError, match="is the writer since"):
         compact(log, connection, "00000000-0000-0000-0000-000000000000", fewest=2)
     assert connection.execute("SELECT count(inline) FROM batch").fetchone() == (15,)
+
+
+def test_tending_bounds_what_it_holds_and_ends(
+    log: RowLog, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(80):
+        log.append(batch(), connection)
+    before = rows(log, connection)
+    row = connection.execute("SELECT sum(block_bytes) FROM batch").fetchone()
+    assert row is not None
+    monkeypatch.setattr(compaction, "MOST_BYTES", int(row[0]) // 2)
+    assert tend(log, connection, TOKEN) >= 38
+    assert rows(log, connection) == before
+    assert tend(log, connection, TOKEN) == 0

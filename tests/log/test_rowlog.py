@@ -70,7 +70,7 @@ def incompressible(rows: int) -> LogBatch:
 
 
 def big() -> LogBatch:
-    return incompressible(20_000)
+    return incompressible(12_000)
 
 
 def only_segment(log: RowLog) -> Path:
@@ -116,9 +116,9 @@ def test_big_batches_go_to_segments_and_small_ones_inline(connection: Connection
     slices = list(log.read(connection, ORIGIN))
     assert [s.entry.point.position for s in slices] == [1, 2, 3]
     assert [s.entry.segment is None for s in slices] == [True, False, True]
-    assert slices[1].table.num_rows == 20_000
+    assert slices[1].table.num_rows == 12_000
     assert [s.entry.parent_id for s in slices] == ["", *(s.entry.point.batch_id for s in slices[:2])]
-    assert [f["rows"] for f in blocks.footer(pa.py_buffer(only_segment(log).read_bytes()))] == [20_000]
+    assert [f["rows"] for f in blocks.footer(pa.py_buffer(only_segment(log).read_bytes()))] == [12_000]
 
 
 def test_the_footer_repeats_the_entry(log: RowLog, connection: Connection) -> None:
@@ -182,7 +182,7 @@ def test_prepared_ahead_and_refused_when_the_end_is_another(log: RowLog, connect
         log.append(second, connection)
     log.append(first, connection)
     log.append(second, connection)
-    assert [s.table.num_rows for s in log.read(connection, ORIGIN)] == [3, 20_000]
+    assert [s.table.num_rows for s in log.read(connection, ORIGIN)] == [3, 12_000]
 
 
 def test_a_point_of_another_history_is_noticed(log: RowLog, connection: Connection) -> None:

@@ -19,14 +19,14 @@ from penstock.log.rowlog import RowLog
 from penstock.observe import emit
 from penstock.observe.events import Step
 
-SMALL = 4 * 1024 * 1024
+SMALL = 1024 * 1024
 """Blocks below this many bytes are worth merging."""
 BLOCK_TARGET = 16 * 1024 * 1024
 """Uncompressed bytes of a merged block: what a reader has to hold to get at one of its batches."""
 FEWEST = 32
 """Small blocks there must be before it is worth the work."""
-MOST = 2000
-"""Small blocks merged in one go."""
+MOST_BYTES = 16 * 1024 * 1024
+"""Compressed bytes merged in one go: all of them are in memory, several times as big."""
 KEPT_BACK = 16
 """The newest batches stay as they are: they are being read from memory, and the next compaction takes them along."""
 
@@ -40,16 +40,31 @@ class _Group:
     bytes: int = 0
 
 
+def tend(log: RowLog, connection: Connection, token: str) -> int:
+    """Does what the log needs from time to time: merges all that is worth it and deletes what was replaced before.
+
+    Returns how many blocks became fewer. For the writer alone, on a connection of its own. Raises LogError, and
+    psycopg's errors as they are.
+    """
+    fewer = 0
+    while merged := compact(log, connection, token):
+        fewer += merged
+    collect(log, connection)
+    return fewer
+
+
 def compact(log: RowLog, connection: Connection, token: str, *, fewest: int = FEWEST) -> int:
     """Merges small blocks, if at least `fewest` are to be had. Returns how many blocks became fewer.
 
-    For the writer alone, in autocommit. Merges at most MOST blocks; call again until it returns 0.
+    For the writer alone, in autocommit. Merges at most MOST_BYTES; call again until it returns 0.
     """
-    chosen = _choose(connection)
+    chosen, are_all = _choose(connection)
     small = len({found.entry.checksum for found in chosen})
-    if small < fewest:
+    if are_all and small < fewest:
         return 0
     groups = _group(log, connection, chosen)
+    if len(groups) >= small:
+        return 0
     name = f"{uuid.uuid4()}.arrow"
     parts = [_merged(group) for group in groups]
     log.segments.put(name, pa.py_buffer(b"".join(part.to_pybytes() for part in parts)))
@@ -73,19 +88,21 @@ def collect(log: RowLog, connection: Connection) -> int:
     return len(rows)
 
 
-def _choose(connection: Connection) -> list[Located]:
-    """Returns the batches with small blocks, oldest first."""
+def _choose(connection: Connection) -> tuple[list[Located], bool]:
+    """Returns the batches with small blocks, oldest first, and whether there are no more than those."""
     rows = connection.execute(
-        "WITH small AS (SELECT checksum FROM batch WHERE position <= (SELECT max(position) FROM batch) - %s"
-        " AND block_bytes < %s GROUP BY checksum ORDER BY min(position) LIMIT %s)"
-        " SELECT position FROM batch WHERE checksum IN (SELECT checksum FROM small)",
-        [KEPT_BACK, SMALL, MOST],
+        "WITH small AS (SELECT checksum, min(position) AS first, min(block_bytes) AS bytes FROM batch"
+        " WHERE position <= (SELECT max(position) FROM batch) - %s AND block_bytes < %s GROUP BY checksum),"
+        " chosen AS (SELECT checksum, sum(bytes) OVER (ORDER BY first) AS bytes FROM small)"
+        " SELECT position, (SELECT max(bytes) FROM chosen) <= %s FROM batch"
+        " WHERE checksum IN (SELECT checksum FROM chosen WHERE bytes <= %s)",
+        [KEPT_BACK, SMALL, MOST_BYTES, MOST_BYTES],
     ).fetchall()
     if not rows:
-        return []
+        return [], True
     wanted = {row[0] for row in rows}
     found = manifest.located(connection, min(wanted) - 1, max(wanted))
-    return [each for each in found if each.entry.point.position in wanted]
+    return [each for each in found if each.entry.point.position in wanted], rows[0][1]
 
 
 def _group(log: RowLog, connection: Connection, chosen: list[Located]) -> list[_Group]:
