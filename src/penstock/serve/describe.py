@@ -13,7 +13,9 @@ from typing import Any
 
 import psycopg
 import sqlglot
+from psycopg import generators
 from psycopg import sql as pgsql
+from psycopg.pq.abc import PGresult
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
@@ -89,23 +91,22 @@ def describe(conn: psycopg.Connection[Any], endpoint: EndpointFile, results: Res
     return Description(statement, order, columns, tuple(sorted(pipelines)), windows, steady)
 
 
-def _prepare(
-    conn: psycopg.Connection[Any], endpoint: EndpointFile, statement: str, types: dict[str, str]
-) -> psycopg.pq.abc.PGresult:
-    ok = psycopg.pq.ExecStatus.COMMAND_OK
-    result = conn.pgconn.prepare(b"", statement.encode())
-    if result.status != ok:
+def _prepare(conn: psycopg.Connection[Any], endpoint: EndpointFile, statement: str, types: dict[str, str]) -> PGresult:
+    # libpq's blocking calls would hold the interpreter's lock, and every request with it, until the store answers.
+    conn.pgconn.send_prepare(b"", statement.encode())
+    result = conn.wait(generators.execute(conn.pgconn))[-1]
+    if result.status != psycopg.pq.ExecStatus.COMMAND_OK:
         raise refused(endpoint, types, psycopg.errors.lookup(_state(result)), result)
-    return conn.pgconn.describe_prepared(b"")
+    conn.pgconn.send_describe_prepared(b"")
+    described: PGresult = conn.wait(generators.execute(conn.pgconn))[-1]
+    return described
 
 
-def _state(result: psycopg.pq.abc.PGresult) -> str:
+def _state(result: PGresult) -> str:
     return (result.error_field(psycopg.pq.DiagnosticField.SQLSTATE) or b"XX000").decode()
 
 
-def refused(
-    endpoint: EndpointFile, types: dict[str, str], kind: type[Exception], result: psycopg.pq.abc.PGresult
-) -> PenstockError:
+def refused(endpoint: EndpointFile, types: dict[str, str], kind: type[Exception], result: PGresult) -> PenstockError:
     """Returns PostgreSQL's refusal as an error with its place in the endpoint's file."""
     field = psycopg.pq.DiagnosticField
     message = (result.error_field(field.MESSAGE_PRIMARY) or b"").decode(errors="replace")
@@ -129,7 +130,7 @@ def _locked(conn: psycopg.Connection[Any]) -> list[tuple[int, str, str, str, str
     ).fetchall()
 
 
-def _columns(conn: psycopg.Connection[Any], found: psycopg.pq.abc.PGresult) -> tuple[AnswerColumn, ...]:
+def _columns(conn: psycopg.Connection[Any], found: PGresult) -> tuple[AnswerColumn, ...]:
     columns = []
     for i in range(found.nfields):
         oid, modifier = found.ftype(i), found.fmod(i)
@@ -155,7 +156,7 @@ def _check_columns(endpoint: EndpointFile, columns: tuple[AnswerColumn, ...]) ->
 
 
 def _windows(
-    conn: psycopg.Connection[Any], found: psycopg.pq.abc.PGresult, by_oid: dict[int, str], results: Results
+    conn: psycopg.Connection[Any], found: PGresult, by_oid: dict[int, str], results: Results
 ) -> tuple[tuple[str, str], ...]:
     windows = []
     for i in range(found.nfields):

@@ -17,6 +17,9 @@ from psycopg import sql as pgsql
 from psycopg.pq import ConnStatus, ExecStatus
 from psycopg.pq.abc import PGresult
 
+_ENDINGS = (psycopg.errors.AdminShutdown, psycopg.errors.CrashShutdown, psycopg.errors.IdleSessionTimeout)
+"""Refusals that are the connection's end."""
+
 
 class StoreLost(Exception):
     """The store cannot be asked now; the text says what was seen, without any password."""
@@ -60,12 +63,13 @@ class Link:
             self._pg.send_query_prepared(name, values)
             return await self._result()
         except psycopg.OperationalError as error:
-            if self._pg.status == ConnStatus.OK and self.usable:
+            if self._pg.status == ConnStatus.OK and self.usable and not isinstance(error, _ENDINGS):
                 raise
-            self.usable = False
+            self._detach()
             raise StoreLost(one_line(error)) from error
         except BaseException as error:
-            self.usable = self.usable and isinstance(error, psycopg.Error)
+            if not isinstance(error, psycopg.Error):
+                self._detach()  # given up in the middle: the next one would get this one's result
             raise
 
     async def _result(self) -> PGresult:
@@ -108,8 +112,7 @@ class Link:
             waiting.set_result(last)
 
     def _fail(self, error: psycopg.OperationalError) -> None:
-        self.usable = False
-        self._loop.remove_reader(self._fd)
+        self._detach()
         waiting, self._waiting = self._waiting, None
         if waiting is not None and not waiting.done():
             waiting.set_exception(error)
@@ -120,12 +123,16 @@ class Link:
         """Ends a wait for a store that does not answer any more: who waits gets StoreLost."""
         self._fail(psycopg.OperationalError("the store does not answer"))
 
-    def abandon(self) -> None:
-        """Closes the connection at once. May be called twice."""
-        self.usable = False
-        with suppress(OSError, ValueError):
+    def _detach(self) -> None:
+        """Takes the socket out of the event loop, once: libpq closes it, and its number may be another's soon."""
+        if self.usable:
+            self.usable = False
             self._loop.remove_reader(self._fd)
             self._loop.remove_writer(self._fd)
+
+    def abandon(self) -> None:
+        """Closes the connection at once. May be called twice."""
+        self._detach()
         self._pg.finish()
 
     async def close(self) -> None:
