@@ -51,7 +51,7 @@ def test_same_rows_same_numbers_fewer_blocks(log: RowLog, connection: Connection
     assert rows(log, connection) == before
     assert log.end(connection) == end
     assert connection.execute("SELECT count(DISTINCT checksum), count(inline) FROM batch").fetchone() == (3, 0)
-    log.append(batch(), connection)
+    log.append(batch(2, stream="visits"), connection)
     assert compact(log, connection, TOKEN, fewest=2) == 1
     assert rows(log, connection)[:-1] == before
     assert compact(log, connection, TOKEN, fewest=4) == 0
