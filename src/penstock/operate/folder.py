@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from penstock.errors import PenstockError, PenstockErrors
 from penstock.plan.model import Plan
 from penstock.plan.planner import plan
+from penstock.project.errors import Doubtful
 from penstock.project.model import Project
 from penstock.project.read import read_project
 from penstock.serve.check import check_endpoint
 from penstock.sources.base import SourceConfig
+from penstock.sources.registry import sources
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ def check_folder(
 ) -> CheckedFolder:
     """Reads and plans the folder; never raises for what stands in it."""
     project = read_project(root, environment, connectors, environ)
-    errors, warnings = list(project.problems), list(project.warnings)
+    errors, warnings = list(project.problems), [*project.warnings, *_doubts(project)]
     plans: dict[str, Plan] = {}
     for pipeline in project.pipelines.values():
         try:
@@ -53,6 +55,15 @@ def check_folder(
     for endpoint in project.endpoints.values():
         errors += check_endpoint(endpoint, plans)
     return CheckedFolder(project, plans, sorted(errors, key=_place), sorted(warnings, key=_place))
+
+
+def _doubts(project: Project) -> Iterator[PenstockError]:
+    """Yields what the types of the sources warn of."""
+    for file in project.sources.values():
+        stream, cls = project.streams.get(file.stream), sources().get(file.type)
+        if stream is not None and cls is not None and file.config is not None:
+            for sentence in cls.warnings(file, stream):
+                yield Doubtful(sentence, place=file.place)
 
 
 def _place(error: PenstockError) -> tuple[str, int, int]:

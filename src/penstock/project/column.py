@@ -15,7 +15,7 @@ from open_data_contract_standard.model import DataQuality, SchemaProperty
 from penstock import sqltypes
 from penstock.project.bounds import bound, leaves_nothing, number
 from penstock.project.columntypes import INTEGER_FORMATS, is_iso, resolve, strptime_format
-from penstock.project.errors import BadName, BadRule
+from penstock.project.errors import BadName, BadRule, NothingActs
 from penstock.project.expressions import ExpressionChecker
 from penstock.project.model import Column
 from penstock.project.yamlfile import Document, KeyPath, Node, Problems
@@ -68,7 +68,9 @@ class ColumnReader:
         )
 
     def ignore(self, what: str) -> None:
-        self.not_acted_on.append(f"{self.stream}.{self.name}: {what}")
+        sentence = f"{self.stream}.{self.name}: {what}"
+        self.not_acted_on.append(sentence)
+        self.problems.warn(NothingActs(sentence, place=self.document.place(self.path)))
 
     def option(self, key: str) -> Node | None:
         return self.document.node((*self.path, "logicalTypeOptions", key))

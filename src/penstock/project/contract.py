@@ -95,7 +95,11 @@ class ContractReader:
             self.problems.warn(
                 NothingActs(found, hint="add `schema:` with one entry per stream", place=document.place())
             )
-        shared = [f"{said}" for key, said in _FILE_LEVEL if document.root.child(key) is not None]
+        shared = []
+        for key, said in _FILE_LEVEL:
+            if document.root.child(key) is not None:
+                shared.append(said)
+                self.problems.warn(NothingActs(said, place=document.place((key,), key=True)))
         return [
             _StreamReader(self, document, ("schema", index), model).read(shared) for index, model in enumerate(objects)
         ]
@@ -262,7 +266,12 @@ class _StreamReader:
     def name_the_rest(self) -> None:
         for key, said in _STREAM_LEVEL:
             if getattr(self.model, key):
-                self.not_acted_on.append(f"{self.name}: {said}")
+                self.ignore(said, (*self.path, key))
         quality = self.document.node((*self.path, "quality"))
-        for node in quality.sequence if quality else ():
-            self.not_acted_on.append(f"{self.name}: {describe_quality(node, None)}")
+        for index, node in enumerate(quality.sequence if quality else ()):
+            self.ignore(describe_quality(node, None), (*self.path, "quality", index))
+
+    def ignore(self, what: str, path: KeyPath) -> None:
+        sentence = f"{self.name}: {what}"
+        self.not_acted_on.append(sentence)
+        self.problems.warn(NothingActs(sentence, place=self.document.place(path, key=True)))

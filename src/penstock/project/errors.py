@@ -185,7 +185,16 @@ class UnknownTable(ProjectError):
 
 
 class NothingActs(ProjectError):
-    """A warning: something stands in the folder that nothing acts on, e.g. a file in a place where none is read."""
+    """A warning: something stands in the folder that nothing acts on: a file in a place where none is read, or a part
+    of a contract that is not about single rows."""
 
     code = "PEN124"
     title = "nothing acts on this"
+
+
+class Doubtful(ProjectError):
+    """A warning: a source can run as it is set up, but its type knows a reason why that may not be what is meant. The
+    message says which."""
+
+    code = "PEN125"
+    title = "doubtful"
