@@ -30,7 +30,7 @@ con.execute(f"CREATE VIEW sales AS SELECT * FROM {reader}")
 
 
 def script(one_pass: bool) -> str:
-    """The yardstick: both results to CSV files. One scan into a table first, or one scan for each; the faster counts."""
+    """The yardstick: both results to CSV files. A scan into a table first, or one for each; the faster counts."""
     source = SCRIPT
     if one_pass:
         source += (

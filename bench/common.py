@@ -25,7 +25,8 @@ CITY = """SELECT CAST(sold_at AS DATE) AS date, city, CAST(sum(amount) AS DECIMA
 FROM sales
 GROUP BY date, city
 """
-SALESMEN = """SELECT CAST(sold_at AS DATE) AS date, salesman_id, arg_max(salesman_name, (sold_at, sale_id)) AS salesman_name,
+SALESMEN = """SELECT CAST(sold_at AS DATE) AS date, salesman_id,
+       arg_max(salesman_name, (sold_at, sale_id)) AS salesman_name,
        CAST(sum(amount) AS DECIMAL(15,2)) AS total_sales, count(*) AS deals_closed,
        CAST(avg(amount) AS DECIMAL(15,2)) AS avg_deal_size, count(DISTINCT city) AS cities_covered,
        rank() OVER (PARTITION BY date ORDER BY total_sales DESC) AS rank
@@ -78,7 +79,11 @@ schema:
     properties:
       - {{name: sale_id, logicalType: string, required: true{primary}}}
       - {{name: sold_at, logicalType: timestamp, required: true}}
-      - {{name: amount, logicalType: number, physicalType: "decimal(12,2)", required: true, logicalTypeOptions: {{minimum: 0}}}}
+      - name: amount
+        logicalType: number
+        physicalType: "decimal(12,2)"
+        required: true
+        logicalTypeOptions: {{minimum: 0}}
       - {{name: city, logicalType: string, required: true, logicalTypeOptions: {{minLength: 1, maxLength: 100}}}}
       - {{name: salesman_id, logicalType: string, required: true}}
       - {{name: salesman_name, logicalType: string, required: true}}

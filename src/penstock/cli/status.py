@@ -54,6 +54,8 @@ def _notes(document: dict[str, Any]) -> list[str]:
     writer = document["writer"]
     notes = [f"running: pid {writer['pid']} on {writer['host']} since {writer['since']}" if writer else "not running"]
     for source in document["sources"]:
+        if source.get("waiting"):
+            notes.append(f"{source['name']} waits: {source['waiting']}")
         if source.get("unmapped"):
             notes.append(f"{source['name']}: nothing maps {', '.join(source['unmapped'])}")
     for pipeline in document["pipelines"]:

@@ -20,6 +20,7 @@ import pyarrow as pa
 from penstock.errors import PenstockError
 from penstock.intake.check import Checked
 from penstock.intake.stage import Decided, Intake, RoundInfo
+from penstock.intake.watermark import SourceTime, risen
 from penstock.log.model import ROW_STAMPS, BatchEntry, LogBatch, Position
 from penstock.observe import emit
 from penstock.observe.events import BatchKept, Step
@@ -69,6 +70,7 @@ class Committer:
         self._files = core.project.sources
         self._found: set[str] = set()
         """Sources whose open round has read rows."""
+        self._first_success: dict[str, datetime] = {}
         self._behind: set[str] = set()
         """Sources that failed, are stopped, or are in the middle of a round: they hold the watermark back."""
         self._streams = {s.name: StreamKeeper(s, self._intake(s)) for s in core.project.streams.values()}
@@ -246,6 +248,7 @@ class Committer:
         with self._lock:
             row, keeper = self._rows[name], self._streams[self._files[name].stream]
             self._behind.discard(name)
+            self._first_success.setdefault(name, now)
             found = name in self._found
             self._rows[name] = _after_round(row, now, found=found)
             try:
@@ -264,39 +267,38 @@ class Committer:
     def _save_round(self, keeper: StreamKeeper, row: SourceRow, now: datetime, *, found: bool) -> None:
         """Writes the end of a round, and an empty batch when the stream's watermark rises by it."""
         self._refresh(keeper)
-        risen = self._risen(keeper, now)
-        if risen is None and not (row.round_open or row.first_round):
+        mark = self._risen(keeper, now)
+        if mark is None and not (row.round_open or row.first_round):
             return
         connection = self._connected()
         entry = None
         with errors_explained(self.core.store), connection.transaction():
             check_token(connection, self.core.lease.token)
             end_round(connection, row.name, now, found=found)
-            if risen is not None:
-                entry = self.core.log.append(_empty_batch(keeper.stream, row, now, risen), connection)
+            if mark is not None:
+                entry = self.core.log.append(_empty_batch(keeper.stream, row, now, mark), connection)
             emit(Step("intake.before_round_commit", row.name))
         if entry:
-            keeper.watermark = risen
+            keeper.watermark = mark
             self._settle(keeper, entry)
 
     def _risen(self, keeper: StreamKeeper, now: datetime) -> datetime | None:
         """The stream's new watermark, None when it stays."""
-        marks = []
-        for file in self._files.values():
-            row = self._rows[file.name]
-            if file.stream != keeper.stream.name or row.first_round:
-                continue
-            idle = file.idle_after or keeper.stream.idle_after
-            if file.name not in self._behind and row.last_found and now - row.last_found > idle:
-                continue
-            if row.high is None:
-                continue
-            lateness = keeper.stream.allowed_lateness if file.allowed_lateness is None else file.allowed_lateness
-            marks.append(min(row.high - lateness, now))
-        found = min(marks, default=None)
-        if found is None or (keeper.watermark and found <= keeper.watermark):
-            return None
-        return found
+        files = [f for f in self._files.values() if f.stream == keeper.stream.name]
+        return risen(keeper.watermark, [self._time_of(file, keeper.stream) for file in files], now)
+
+    def _time_of(self, file: SourceFile, stream: Stream) -> SourceTime:
+        row = self._rows[file.name]
+        return SourceTime(
+            first_round=row.first_round,
+            high=row.high,
+            last_success=row.last_success,
+            last_found=row.last_found,
+            held=file.name in self._behind,
+            allowed_lateness=stream.allowed_lateness if file.allowed_lateness is None else file.allowed_lateness,
+            idle_after=file.idle_after or stream.idle_after,
+            first_success=self._first_success.get(file.name),
+        )
 
 
 def _later(a: datetime | None, b: datetime | None) -> datetime | None:

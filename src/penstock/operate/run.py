@@ -20,6 +20,7 @@ from penstock.operate.commit import Committer
 from penstock.operate.contracts import adopt_contracts
 from penstock.operate.core import Core, open_log
 from penstock.operate.folder import CheckedFolder
+from penstock.operate.housekeeping import Housekeeper
 from penstock.operate.pipelines import PipelineRunner
 from penstock.operate.prepare import drop_removed, prepare_pipelines
 from penstock.operate.requests import forget_old_requests, serve_requests
@@ -85,6 +86,7 @@ class Run:
         self.sources = [
             SourceRunner(self.core, self.committer, file, once=once) for file in self.folder.project.sources.values()
         ]
+        self.housekeeper = Housekeeper(self.core)
         self.server = ServeChild(self.folder.project, self.store.url) if self.options.serve else None
 
     def __enter__(self) -> Run:
@@ -93,6 +95,7 @@ class Run:
             pipeline.start()
         for source in self.sources:
             source.start()
+        self.housekeeper.start()
         if self.server:
             self.server.start()
         return self
@@ -153,6 +156,7 @@ class Run:
             runner.join(max(0.1, until - time.monotonic()))
         for source in (s for s in self.sources if s.running):
             emit(SourceFailed(source.file.name, "it did not end in time and was left behind", None))
+        self.housekeeper.join(max(0.1, until - time.monotonic()))
         if self.server:
             self.server.stop()
         self.committer.close()

@@ -18,7 +18,7 @@ from penstock.project.model import SourceFile
 from penstock.sources.base import RawBatch, Source, SourceContext
 from penstock.sources.registry import sources
 from penstock.store.errors import LeaseLost
-from penstock.store.sources import set_source_state, set_unmapped
+from penstock.store.sources import set_source_state, set_unmapped, set_waiting
 
 
 class SourceRunner:
@@ -131,6 +131,8 @@ class SourceRunner:
         if why != self._waiting:
             self._waiting = why
             emit(SourceWaiting(self.file.name, why))
+            with self.core.store.connect("penstock status") as connection:
+                set_waiting(connection, self.file.name, why)
         if rows:
             emit(RoundEnded(self.file.name, rows, time.perf_counter() - began))
 

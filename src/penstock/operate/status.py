@@ -16,7 +16,7 @@ _SOURCES = """
 SELECT name, type, state, read, accepted, quarantined, duplicates, cursor::text AS cursor,
        CASE WHEN last_success IS NOT NULL THEN round(extract(epoch FROM now() - last_success), 3)::float END
          AS lag_seconds,
-       error, error_since, unmapped, stream, round, first_round, last_success, last_found
+       error, error_since, waiting, unmapped, stream, round, first_round, last_success, last_found
 FROM source ORDER BY name
 """
 _PIPELINES = """
@@ -79,6 +79,7 @@ def _source(connection: Connection, row: Document, running: bool) -> Document:
         **row,
         "state": _state(row["state"], running, row["error"]),
         "error": _error(row["error"]),
+        "waiting": row["waiting"] if running else "",
         **{k: rfc3339(row[k]) for k in times},
         **({"files": [_receipt(f) for f in files]} if row["type"] == "files" else {}),
     }
@@ -128,7 +129,7 @@ def _new_source(file: Any) -> Document:
     zeros = dict.fromkeys(("read", "accepted", "quarantined", "duplicates"), 0)
     return {
         "name": file.name, "type": file.type, "state": "stopped", **zeros, "cursor": "{}", "lag_seconds": None,
-        "error": None, "stream": file.stream, "unmapped": [],
+        "error": None, "waiting": "", "stream": file.stream, "unmapped": [],
     }  # fmt: skip
 
 

@@ -51,6 +51,8 @@ class SourceRow:
     error_since: datetime | None
     paused: bool
     unmapped: Sequence[str]
+    waiting: str = ""
+    """What holds rows back right now (an open transaction, a file being written); '' = nothing."""
 
 
 @dataclass(frozen=True)
@@ -162,6 +164,12 @@ def set_paused(tx: Connection, name: str, paused: bool) -> None:
     """Says whether the source is to be left alone."""
     with errors_explained():
         tx.execute("UPDATE source SET paused = %s WHERE name = %s", [paused, name])
+
+
+def set_waiting(tx: Connection, name: str, why: str) -> None:
+    """Writes what holds the source's rows back right now."""
+    with errors_explained():
+        tx.execute("UPDATE source SET waiting = %s WHERE name = %s", [storable(why), name])
 
 
 def set_unmapped(tx: Connection, name: str, columns: Iterable[str]) -> None:
