@@ -14,7 +14,7 @@ import pytest
 
 from penstock.errors import PenstockError
 from penstock.intake.check import Checked, Checker
-from penstock.intake.errors import BadExpression, BadRule
+from penstock.intake.errors import AmbiguousColumn, BadExpression, BadRule
 from penstock.observe.events import Notice, Observation, subscribe, unsubscribe
 from penstock.project.model import Column, SourceFile, Stream
 from penstock.sources.base import RawBatch, Refusal
@@ -189,6 +189,24 @@ def test_an_expression_that_works_on_no_row_is_an_error(expression: str, said: s
     assert said in str(error.value)
     assert error.value.place is not None
     assert error.value.place.path == "fields.amount"
+
+
+@pytest.mark.parametrize("names", [["amount", "AMOUNT"], ["amount", "amount"]])
+def test_a_name_that_fits_two_columns_is_an_error(names: list[str]) -> None:
+    table = pa.Table.from_arrays([pa.array(["1"]), pa.array(["2"])], names=names)
+    said = f"PEN305 ambiguous column: 'amount' may be any of '{names[0]}', '{names[1]}'"
+    with pytest.raises(AmbiguousColumn, match=said):
+        check(table)
+
+
+def test_a_column_may_be_spelt_in_another_case() -> None:
+    rows = {name.upper(): values for name, values in sales(amount=["1"]).items()}
+    assert check(rows).table["amount"].to_pylist() == [Decimal(1)]
+
+
+def test_an_append_stream_takes_no_operation() -> None:
+    with pytest.raises(BadExpression, match="stream sales is append"), checker(file=replace(FILE, operation="op")):
+        pass
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from penstock.intake import memory
 from penstock.intake.check import Checker
 from penstock.intake.stage import Decided, Intake, RoundInfo
+from penstock.log.model import ORIGIN, ChainPoint, Position
 from penstock.observe.events import Observation, StateRebuilt, subscribe, unsubscribe
 from penstock.project.model import Column, SourceFile, Stream
 from penstock.sources.base import RawBatch, Receipt
@@ -37,6 +38,7 @@ APPEND = Stream(
 )
 UPSERT = replace(APPEND, changes="upsert")
 KEYLESS = replace(APPEND, primary_key=())
+APPEND_EMPTY = pa.schema([(c.name, c.type.arrow) for c in APPEND.columns]).empty_table()
 MARK = datetime(2026, 1, 5, tzinfo=UTC)
 
 
@@ -151,6 +153,27 @@ def test_what_is_rolled_back_is_not_known(folder: Path) -> None:
         world.decide(rows("b"))
     world.intake.rollback()
     assert world.counts(rows("a")) == (1, 0, 0)
+    world.close()
+
+
+def test_a_memory_that_may_lack_something_does_not_pass_other_streams_commits(folder: Path) -> None:
+    world = World(APPEND, folder)
+    world.add(rows("a"))
+    point = world.intake.point
+    world.intake.confirm(ChainPoint(Position(2), "of another stream"))
+    assert world.intake.point == ChainPoint(Position(2), "of another stream")
+    fresh = Intake(APPEND, b"secret", folder / "other", world.log.rows_at)
+    fresh.confirm(ChainPoint(Position(2), "x"))
+    assert fresh.point == ORIGIN
+    with pytest.raises(RuntimeError, match="must catch up"):
+        fresh.decide(
+            world.checker.check(RawBatch(APPEND_EMPTY, "", pa.array([]), {}, READ_AT)), FILE, RoundInfo(None, None)
+        )
+    fresh.catch_up(world.log.after(ORIGIN), world.log.end)
+    fresh.rollback()
+    fresh.confirm(ChainPoint(Position(2), "x"))
+    assert fresh.point == point
+    fresh.close()
     world.close()
 
 

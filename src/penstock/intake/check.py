@@ -24,7 +24,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from penstock.intake import exact
-from penstock.intake.expressions import literal
+from penstock.intake.errors import BadExpression
+from penstock.intake.expressions import at, literal
 from penstock.intake.hashing import CONNECTION, Hasher, Hashes
 from penstock.intake.mapping import RAW, Compiler, Computed, Mapping
 from penstock.intake.refusals import Refused, mapped_json, of_source, quoted, sentence
@@ -84,6 +85,11 @@ class Checker:
         self, stream: Stream, file: SourceFile, secret: bytes, *, threads: int = 2, key_bits: int = 64
     ) -> None:
         """Raises BadRule, BadExpression."""
+        if file.operation is not None and stream.changes != "upsert":
+            found = f"stream {stream.name} is append: its rows are facts, none can be deleted"
+            raise BadExpression(
+                found, hint="leave `operation` out, or let `changes` be upsert", place=at(file, "operation")
+            )
         self._stream, self._file = stream, file
         self._con = duckdb.connect(config={**CONNECTION, "threads": threads})
         self._con.execute(f"SET TimeZone = {literal(file.timezone)}").fetchall()
@@ -120,6 +126,8 @@ class Checker:
         if deleted is not None and deleted.any():
             rows = self._emptied(rows, deleted)
         found = self._hasher.of(rows)
+        for name in (RAW, ROWS):
+            self._con.unregister(name)
         return Checked(raw, rows, indices, deleted, found, tuple(refused), read, mapping.missing, mapping.unmapped)
 
     def _prepare(self, table: pa.Table) -> tuple[pa.Table, Mapping]:

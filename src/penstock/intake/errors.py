@@ -56,3 +56,14 @@ class MemoryUnusable(IntakeError):
     code: ClassVar[str] = "PEN304"
     title: ClassVar[str] = "key memory cannot be kept"
     retryable: ClassVar[bool] = True
+
+
+class AmbiguousColumn(IntakeError):
+    """A name that the mapping uses fits several columns of the source.
+
+    Cause: two columns of one name, or of names that differ only in upper and lower case, which SQL takes for one.
+    Remedy: name the columns apart, e.g. by `columns:` of a CSV source or by aliases in a `query:`.
+    """
+
+    code: ClassVar[str] = "PEN305"
+    title: ClassVar[str] = "ambiguous column"

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from penstock.errors import nearest
 from penstock.intake import coerce
-from penstock.intake.errors import BadExpression
+from penstock.intake.errors import AmbiguousColumn, BadExpression
 from penstock.intake.expressions import Mentions, at, mentions, quote
 from penstock.intake.rules import COERCION, EXPRESSION, PER_COLUMN
 from penstock.project.model import Column, SourceFile, Stream
@@ -103,6 +103,7 @@ class Compiler:
     def compile(self, schema: pa.Schema, missing: tuple[str, ...]) -> Mapping:
         """Returns the mapping of raw rows of `schema`, which are registered as RAW. Raises BadExpression."""
         self._missing = missing
+        self._must_be_clear(schema)
         passing, computed = [], []
         for index, column in enumerate(self._stream.columns):
             name = self._raw_name(index, schema)
@@ -132,15 +133,25 @@ class Compiler:
                 said[column.name] = f"; the source has no column '{name}' ({nearest(name, have)})"
         return said
 
+    def _must_be_clear(self, schema: pa.Schema) -> None:
+        """Raises AmbiguousColumn where a mentioned name fits several columns: in SQL, upper and lower case are one."""
+        alike: dict[str, list[str]] = {}
+        for name in schema.names:
+            alike.setdefault(name.lower(), []).append(name)
+        for m in self._all():
+            for name in m.columns:
+                if len(fitting := alike.get(name.lower(), [])) > 1:
+                    found = f"'{name}' may be any of {', '.join(map(repr, fitting))}"
+                    raise AmbiguousColumn(
+                        found, hint="give the source's columns names that differ", place=self._file.place
+                    )
+
     def _raw_name(self, index: int, schema: pa.Schema) -> str | None:
         """The raw column that a bare mapping names, as the schema spells it."""
         bare = self._fields[index].bare
         if bare is None:
             return None
-        if schema.names.count(bare) == 1:
-            return bare
-        alike = [n for n in schema.names if n.lower() == bare.lower()]
-        return alike[0] if len(alike) == 1 else None
+        return next((n for n in schema.names if n.lower() == bare.lower()), None)
 
     def _computed(self, index: int, column: Column, name: str | None) -> Computed:
         expression = self._file.fields.get(column.name, quote(column.name))

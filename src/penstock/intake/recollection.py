@@ -47,6 +47,9 @@ class Recollection:
         self._hasher = Hasher(stream, secret, self._con, key_bits)
         self._texts = Texts(self._con)
         self._pending: tuple[Outcome, int | None] | None = None
+        self._caught_up = False
+        self._sure = False
+        """Whether memory holds all of the stream up to the log's end, so that it may pass other streams' commits."""
         tables = _tables(stream, folder)
         self.memory = Memory(folder, _fingerprint(stream, secret, self._con, key_bits), tables) if tables else None
 
@@ -58,6 +61,7 @@ class Recollection:
     def reset(self) -> None:
         """Forgets everything: the log does not hold `point`. Raises MemoryUnusable."""
         self._pending = None
+        self._caught_up = self._sure = False
         if self.memory is not None:
             self.memory.reset()
 
@@ -66,6 +70,7 @@ class Recollection:
 
         Emits StateRebuilt when it began at the log's start. Raises MemoryUnusable and what `rows_at` raises.
         """
+        self._caught_up = self._sure = True
         if self.memory is None:
             return
         began, fresh, rows = time.monotonic(), not self.memory.point.batch_id, 0
@@ -80,20 +85,24 @@ class Recollection:
     def confirm(self, point: ChainPoint) -> None:
         """Makes what was decided part of memory: it is committed at `point`. Raises MemoryUnusable.
 
-        Also to be called, without a decision, for commits that hold nothing of this stream.
+        To be called too, without a decision, for commits that hold no row of this stream. These are passed over until
+        `catch_up` when memory may lack something before them: it was just taken up, or a decision was rolled back,
+        whose transaction may have gone through all the same.
         """
         pending, self._pending = self._pending, None
-        if self.memory is None:
+        if self.memory is None or (pending is None and not self._sure):
             return
         if pending is not None:
             outcome, horizon = pending
             entries = {name: _placed(r, point.position) for name, r in outcome.remembered.items()}
             self.memory.add(entries, outcome.shared, horizon)
+        self._sure = True
         self.memory.advance(point)
 
     def rollback(self) -> None:
-        """Forgets what was decided and not confirmed."""
+        """Forgets what was decided and not confirmed. Without knowing whether it was committed, catch up next."""
         self._pending = None
+        self._sure = False
 
     def close(self) -> None:
         """Saves memory and lets go of everything. Raises MemoryUnusable."""
@@ -102,6 +111,9 @@ class Recollection:
         self._con.close()
 
     def _must_be_settled(self) -> None:
+        if self.memory is not None and not self._caught_up:
+            msg = "memory must catch up with the log before it decides"
+            raise RuntimeError(msg)
         if self._pending is not None:
             msg = "the batch before is neither confirmed nor rolled back"
             raise RuntimeError(msg)

@@ -75,8 +75,8 @@ class Intake(Recollection):
     def decide(self, checked: Checked, file: SourceFile, info: RoundInfo) -> Decided:
         """Returns what `checked` adds to the log, which `confirm` makes part of memory and `rollback` undoes.
 
-        Raises RuntimeError when the batch before is neither confirmed nor rolled back, PenstockError when earlier
-        rows cannot be read from the log.
+        Raises RuntimeError when the batch before is neither confirmed nor rolled back or memory never caught up,
+        PenstockError when earlier rows cannot be read from the log.
         """
         self._must_be_settled()
         outcome = self._outcome(checked, info)
