@@ -25,7 +25,7 @@ from penstock.log.model import ROW_STAMPS, BatchEntry, LogBatch, Position
 from penstock.observe import emit
 from penstock.observe.events import BatchKept, Step
 from penstock.operate.core import Core
-from penstock.project.model import Stream
+from penstock.project.model import SourceFile, Stream
 from penstock.sources.base import RawBatch, Receipt
 from penstock.store.connect import Connection, errors_explained
 from penstock.store.sources import (
