@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, time, timedelta
-from decimal import Decimal, InvalidOperation
+from decimal import Context, Decimal, InvalidOperation
 from functools import cache
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -85,7 +85,7 @@ def naive_decimal(text: str, precision: int, scale: int) -> Any:
         return "type"
     if number and number.adjusted() >= precision - scale:
         return "overflow"
-    scaled = number.scaleb(scale)
+    scaled = number.scaleb(scale, Context(prec=200))
     return number if scaled == scaled.to_integral_value() else "scale"
 
 
