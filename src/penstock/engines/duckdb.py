@@ -23,7 +23,7 @@ from penstock.engines.duckdb_file import Room, Standing, StateFile, first_line
 from penstock.engines.duckdb_hot import HotBlocks
 from penstock.engines.duckdb_layout import Layout
 from penstock.engines.duckdb_sql import Statements
-from penstock.engines.duckdb_step import DiskOnly, EventRange, StepRun
+from penstock.engines.duckdb_step import MANY_ROWS, DiskOnly, EventRange, StepRun
 from penstock.engines.duckdb_windows import Windows
 from penstock.engines.errors import EngineError, EngineResourceError, PipelineError
 from penstock.log.model import ORIGIN, ChainPoint, Slice
@@ -134,6 +134,7 @@ class DuckDBState(PipelineState):
         watermark = self._standing.watermark
         for chunk in chunks(slices):
             watermark = chunk.watermark or watermark
+            self._file.use_threads(many=chunk.table.num_rows >= MANY_ROWS)
             step.take(chunk.table)
         upserts, deletes, windows = step.finish(lambda times: self._rows(None, to, times), first=self.at == ORIGIN)
         self._hot.done(step)

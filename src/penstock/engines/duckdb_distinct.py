@@ -4,7 +4,7 @@ Table `d_` holds one row per value that a group has, table `i_` further counts o
 only adds rows looks up `d_` alone, writes new values there and the others' counts beside. A step that takes rows back
 adds both up for the values it touches and writes what is left of them to `d_`.
 
-In memory the tables carry a hash of group and value, and rows are found by it alone before the values are compared.
+In memory `d_` carries a hash of group and value, and rows are found by it alone before the values are compared.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from penstock.engines.duckdb_layout import Layout, create, listed, quote, same, 
 from penstock.plan.model import Distinct
 
 HASH = "_h"
-"""Column of the tables in memory: a hash of group and values."""
+"""Column of `d_` in memory: a hash of group and values."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,9 @@ class Values:
         """Returns CREATE TABLE statements."""
         columns = [(g.name, g.type.duckdb) for g in self.layout.steps.groups]
         columns += [(name, t.duckdb) for name, (_, t) in zip(self.names, self.distinct.values, strict=True)]
-        columns += [("c", "BIGINT"), *([(HASH, "UBIGINT")] if hashed else [])]
-        return [create(f"{schema}.{table}", columns) for table in (self.kept, self.counts)]
+        columns.append(("c", "BIGINT"))
+        hash_ = [(HASH, "UBIGINT")] if hashed else []
+        return [create(f"{schema}.{self.kept}", columns + hash_), create(f"{schema}.{self.counts}", columns)]
 
     def hashed_partial(self, select: str) -> str:
         """Returns `partial_distinct` with the hash."""
@@ -74,23 +75,22 @@ class Values:
 
     def _old(self, schema: str, how: Lookup) -> str:
         columns = listed(f"d.{c}" for c in [*self.columns, "c"])
-        filtered = f" WHERE {how.within}"
-        if how.hashed:
-            filtered = f" SEMI JOIN {self.partial} AS q ON (d.{HASH} = q.{HASH})" + filtered
-        kept = f"SELECT {columns} FROM {schema}.{self.kept} AS d{filtered}"
+        by_hash = f" SEMI JOIN {self.partial} AS q ON (d.{HASH} = q.{HASH})" if how.hashed else ""
+        kept = f"SELECT {columns} FROM {schema}.{self.kept} AS d{by_hash} WHERE {how.within}"
         if not how.weighted:
             return kept
-        both = f"{kept} UNION ALL SELECT {columns} FROM {schema}.{self.counts} AS d{filtered}"
+        both = f"{kept} UNION ALL SELECT {columns} FROM {schema}.{self.counts} AS d WHERE {how.within}"
         return f"SELECT {listed(self.columns)}, sum(c)::BIGINT AS c FROM ({both}) GROUP BY ALL"
 
     def store(self, schema: str, how: Lookup) -> list[str]:
         """Returns the statements that put `k_` into the tables."""
+        plain = listed([*self.columns, "c"])
         columns = listed([*self.columns, "c", *([HASH] if how.hashed else [])])
         kept, counts = f"{schema}.{self.kept}", f"{schema}.{self.counts}"
         if not how.weighted:
             return [
                 f"INSERT INTO {kept} SELECT {columns} FROM {self.looked_up} WHERE gained = 1",
-                f"INSERT INTO {counts} SELECT {columns} FROM {self.looked_up} WHERE gained = 0",
+                f"INSERT INTO {counts} SELECT {plain} FROM {self.looked_up} WHERE gained = 0",
             ]
         on = " AND ".join([same("d", "k", self.layout.groups), *(f"d.{v} = k.{v}" for v in self.names)])
         return [

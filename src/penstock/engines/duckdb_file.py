@@ -100,6 +100,7 @@ class StateFile:
             "preserve_insertion_order": True,
         }
         con = duckdb.connect(config=config)
+        self._threads = self.room.threads
         con.execute("SET TimeZone = " + "'" + self.plan.timezone.replace("'", "''") + "'")
         for macro in MACROS:
             con.execute(macro)
@@ -169,6 +170,13 @@ class StateFile:
         self.con.close()
         self.con = self._connect()
         self._attach()
+
+    def use_threads(self, *, many: bool) -> None:
+        """Uses one thread for few rows: waking up the others costs more than they do."""
+        wanted = self.room.threads if many else 1
+        if wanted != self._threads:
+            self.con.execute(f"SET threads = {wanted}")
+            self._threads = wanted
 
     def standing(self) -> Standing:
         """Returns what the file stands for."""

@@ -58,6 +58,12 @@ class Statements:
         others = f" ANTI JOIN {after} ON ({same('p', after, self.layout.unit)})" if after else ""
         return f"SELECT DISTINCT {listed(f'p.{quote(g)}' for g in self.layout.unit)} FROM p{others}"
 
+    def window_lows(self) -> str:
+        """Returns the SELECT of the windows in `p`, as printed, and their least event times in microseconds."""
+        assert self.layout.window_group
+        low = f"epoch_us(min({EVENT_LOW}))" if self.layout.event_time else "NULL::BIGINT"
+        return f"SELECT {quote(self.layout.window_group.name)}::VARCHAR, {low} FROM p GROUP BY 1"
+
     def windows(self, *, late: bool) -> str:
         """Returns the SELECT of the windows in `p`, and in `lw` if `late`: key, shown, ends, low, late, in_p.
 
@@ -92,6 +98,24 @@ class Statements:
             parts.append(f"SELECT {self.layout.group_list()}{listed(empty)} FROM ({self.values[d.name].change()})")
         select = self.layout.group_list() + listed(self._merges())
         return f"SELECT {select} FROM ({' UNION ALL '.join(parts)}){grouped(len(self.layout.groups))}"
+
+    def joined(self, schema: str, within: str) -> str:
+        """Returns `merged` for a `p` that holds each group once, as after a single chunk: joins are cheaper then."""
+        groups, columns = self.layout.groups, [f"p.{quote(g)}" for g in self.layout.groups]
+        columns.append("p.n + coalesce(s.n, 0) AS n")
+        columns += [f"p.{a} + coalesce(s.{a}, 0) AS {a}" for a in (quote(a.name) for a in self.steps.additives)]
+        for e in self.steps.extremes:
+            name, better = quote(e.name), ">" if picker(e) == "max" else "<"
+            columns.append(
+                f"CASE WHEN s.{name} IS NULL OR p.{name} {better} s.{name} THEN p.{name} ELSE s.{name} END AS {name}"
+            )
+        columns += ["coalesce(p.kept, s.kept) AS kept"] if self.steps.kept else []
+        joins = f" LEFT JOIN (SELECT * FROM {schema}.s AS s WHERE {within}) AS s ON ({same('p', 's', groups)})"
+        for i, d in enumerate(self.steps.distincts):
+            name = quote(d.name)
+            columns.append(f"coalesce(s.{name}, 0) + coalesce(c{i}.k, 0) AS {name}")
+            joins += f" LEFT JOIN ({self.values[d.name].change()}) AS c{i} ON ({same('p', f'c{i}', groups)})"
+        return f"SELECT {listed(columns)} FROM p{joins}"
 
     def _merges(self) -> list[str]:
         out = ["coalesce(sum(n), 0)::BIGINT AS n"]

@@ -105,7 +105,8 @@ class StepRun:
         self.con.register("chunk", table)
         self._hashed = self._hashed and table.num_rows < MANY_ROWS
         self._aggregate(self._mode(table))
-        self.con.unregister("chunk")
+        if table.num_rows >= MANY_ROWS:
+            self.con.unregister("chunk")
         if self._partials >= MERGE_ROWS:
             self._merge()
 
@@ -161,7 +162,7 @@ class StepRun:
         schema, within = self.target.schema, self._bound("p")
         self._remember(schema, within)
         self._merge_values(schema)
-        self._make("m", self.sql.merged(schema, within))
+        self._make("m", self.sql.joined(schema, within) if self._chunks == 1 else self.sql.merged(schema, within))
         if self._weighted and self.layout.steps.extremes:
             self._stale += self._put("stale", self.sql.stale())
         self._store_merged(within)
@@ -179,12 +180,13 @@ class StepRun:
     def _note_windows(self) -> None:
         if not self.layout.window_group:
             return
-        rows = self._rows(self.sql.windows(late="lw" in self._made))
+        late = "lw" in self._made
+        rows = [] if late else self.windows.recalled(self._rows(self.sql.window_lows()))
+        rows = rows or self._rows(self.sql.windows(late=late))
         self._made.discard("lw")
         if self.layout.ordering == self.layout.window_group:
             self.blocks = tuple(row[0] for row in rows if row[5])
-        rows = [row[:5] for row in rows if row[0] is not None]
-        for shown in self.windows.touch(self.con, rows):
+        for shown in self.windows.touch(self.con, [row[:5] for row in rows if row[0] is not None]):
             self._shown[shown[0]] = shown
 
     def _touched_blocks(self) -> Blocks:

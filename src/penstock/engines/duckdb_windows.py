@@ -40,6 +40,8 @@ class Window:
     low: int | None
     restated: int = 0
     set_aside: int = 0
+    shown: str | None = None
+    """As PostgreSQL prints the window's start; None when read from disk, where it is not kept."""
 
 
 class Windows:
@@ -63,10 +65,18 @@ class Windows:
                 min(lows, default=None),
                 old.restated + (late if self.restates else 0),
                 old.set_aside + (0 if self.restates else late),
+                shown,
             )
             self._staged[key] = new
             out.append((shown, None if new.ends is None else instant(new.ends), new.restated, new.set_aside))
         return out
+
+    def recalled(self, lows: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+        """Returns rows for `touch`, and true, for windows (key, low) that are all known whole; none otherwise."""
+        known = [self._of(key) for key, _ in lows]
+        if any(w is None or w.shown is None for w in known):
+            return []
+        return [(key, w.shown, w.ends, low, 0, True) for (key, low), w in zip(lows, known, strict=True) if w]
 
     def _of(self, key: str) -> Window | None:
         return self._staged.get(key) or self._known.get(key)
