@@ -15,6 +15,7 @@ from sqlglot import exp
 from penstock.plan import coerce, exact
 from penstock.plan.errors import InexactError, SqlTypeError, UnsupportedFunctionError, UnsupportedSqlError
 from penstock.plan.functions import function_name
+from penstock.plan.places import said
 from penstock.plan.scope import Builder
 from penstock.plan.tree import (
     INTERVAL,
@@ -149,7 +150,7 @@ def _number(builder: Builder, name: str, arguments: list[exp.Expr]) -> Node:
         node = case(BIGINT, node, integer(1), call("not", BOOLEAN, node), integer(0))
     if node.type == DOUBLE:
         msg = f"{name}() over DOUBLE depends on the order of addition"
-        raise InexactError(msg, hint=f"cast it: {name}(CAST({arguments[0].sql('duckdb')} AS DECIMAL(18,2)))")
+        raise InexactError(msg, hint=f"cast it: {name}(CAST({said(arguments[0])} AS DECIMAL(18,2)))")
     if not node.type.is_exact_number:
         msg = f"{name}() takes numbers, not {node.type}"
         raise SqlTypeError(msg, hint="cast it: CAST(x AS DECIMAL(15,2))")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from penstock.plan import exact, times
 from penstock.plan.errors import SqlTypeError
+from penstock.plan.oracle import constant_error
+from penstock.plan.render import text as quoted_text
 from penstock.plan.tree import INTERVAL, NULL, NULL_LITERAL, TUPLE, Node, call, case
 from penstock.sqltypes import BIGINT, BOOLEAN, DATE, INTEGER, TEXT, TIME, SqlType
 
@@ -40,20 +42,31 @@ def cast(node: Node, type_: SqlType, zone: str, mode: str = "") -> Node:
     if node.type in (TUPLE, INTERVAL):
         msg = f"{'a tuple' if node.type == TUPLE else 'an interval'} cannot be cast to {type_}"
         raise SqlTypeError(msg, hint="use date_diff('day', a, b) for the length between two times", place=node.place)
-    if times.is_time(node.type) and (exact.is_number(type_) or type_ == BOOLEAN):
+    if not _castable(node.type, type_):
         msg = f"{node.type} cannot be cast to {type_}"
-        raise SqlTypeError(msg, hint="use date_part('year', x) or epoch_us(x)", place=node.place)
-    if node.op == "literal" and node.type == TEXT and exact.is_number(type_) and not mode:
-        _check_number(node, type_)
+        hint = "use date_part('year', x) or epoch_us(x); make_date(y, m, d) or to_timestamp(seconds)"
+        raise SqlTypeError(msg, hint=hint, place=node.place)
+    if node.op == "literal" and node.type == TEXT and type_ not in _TEXTS and not times.is_time(type_) and not mode:
+        _check_literal(node, type_)
     return times.cast(node, type_, zone, mode)
 
 
-def _check_number(node: Node, type_: SqlType) -> None:
-    try:
-        float(node.value)
-    except ValueError:
+def _castable(from_: SqlType, to: SqlType) -> bool:
+    """Tells whether DuckDB has the cast: it accepts some that fail on every row."""
+    if NULL in (from_, to) or from_ in _TEXTS or to in _TEXTS or from_ == to:
+        return True
+    numbers = [exact.is_number(t) or t == BOOLEAN for t in (from_, to)]
+    if any(numbers):
+        return all(numbers)
+    if TIME in (from_, to):
+        return from_.kind in ("timestamp", "local_timestamp")
+    return times.is_time(from_) and times.is_time(to)
+
+
+def _check_literal(node: Node, type_: SqlType) -> None:
+    if constant_error(f"CAST({quoted_text(node.value)} AS {type_.duckdb})"):
         msg = f"{node.value!r} is no {type_}"
-        raise SqlTypeError(msg, hint="write a number without quotes", place=node.place) from None
+        raise SqlTypeError(msg, hint=f"write a value of type {type_}", place=node.place)
 
 
 def common_type(nodes: list[Node]) -> SqlType:

@@ -13,7 +13,7 @@ from sqlglot import exp
 
 from penstock.plan import aggregates, coerce, exact, special, times, understood, windows
 from penstock.plan.errors import PlanError, SqlTypeError, UnsupportedSqlError
-from penstock.plan.places import Places
+from penstock.plan.places import Places, said
 from penstock.plan.scope import Scope
 from penstock.plan.tree import INTERVAL, NULL_LITERAL, TUPLE, Node, call, integer, literal
 from penstock.sqltypes import BOOLEAN, DOUBLE, TEXT, SqlType, decimal
@@ -92,7 +92,7 @@ def _interval(builder: Expressions, sql: exp.Expr) -> Node:
         text = "-" + amount.this.name
     length = times.span(text, word)
     if length is None:
-        msg = f"INTERVAL must be a literal such as '15 minutes', not {sql.sql('duckdb')}"
+        msg = f"INTERVAL must be a literal such as '15 minutes', not {said(sql)}"
         raise UnsupportedSqlError(msg, hint="write the length as a constant")
     return length.node()
 
@@ -109,7 +109,11 @@ _TYPES = {
 def sql_type(to: exp.Expr) -> SqlType:
     """Returns the type a CAST names. Raises SqlTypeError for one we do not carry."""
     if to.this == exp.DType.DECIMAL:
-        given = [int(p.name) for p in to.expressions] or [18, 3]
+        numbers = [p.name for p in to.expressions]
+        if not all(n.isdigit() for n in numbers):
+            msg = f"precision and scale must be whole numbers in {said(to)}"
+            raise SqlTypeError(msg, hint="e.g. DECIMAL(15,2)")
+        given = [int(n) for n in numbers] or [18, 3]
         try:
             return decimal(given[0], given[1] if len(given) > 1 else 0)
         except ValueError as e:
@@ -118,7 +122,7 @@ def sql_type(to: exp.Expr) -> SqlType:
         return decimal(38, 0)
     kind = _TYPES.get(to.this)
     if kind is None:
-        msg = f"no column can have the type {to.sql('duckdb')}"
+        msg = f"no column can have the type {said(to)}"
         raise SqlTypeError(msg, hint="DECIMAL(p,s), BIGINT, INTEGER, DOUBLE, VARCHAR, BOOLEAN, DATE, TIMESTAMP, ...")
     return SqlType(kind)
 

@@ -33,6 +33,17 @@ def expression_type(sql: str) -> SqlType | None:
     return from_duckdb(small.get(name, name))
 
 
+@lru_cache(maxsize=4096)
+def constant_error(sql: str) -> str:
+    """Returns why a constant expression cannot be computed, '' when it can."""
+    with Oracle() as oracle:
+        try:
+            oracle.run(f"SELECT CAST({sql} AS VARCHAR)")
+        except Refused as e:
+            return str(e)
+    return ""
+
+
 class Oracle:
     """One connection; use as a context manager."""
 
@@ -54,13 +65,14 @@ class Oracle:
     def table(self, name: str, columns: Iterable[tuple[str, SqlType]]) -> None:
         """Creates an empty table. Raises Refused."""
         body = ", ".join(f'"{n.replace(chr(34), chr(34) * 2)}" {t.duckdb}' for n, t in columns)
-        self._run(f'CREATE TABLE "{name.replace(chr(34), chr(34) * 2)}" ({body})')
+        self.run(f'CREATE TABLE "{name.replace(chr(34), chr(34) * 2)}" ({body})')
 
     def describe(self, select: str) -> list[tuple[str, str]]:
         """Returns (name, DuckDB's type) of each column of a SELECT. Raises Refused."""
-        return [(str(r[0]), str(r[1])) for r in self._run(f"DESCRIBE {select}")]
+        return [(str(r[0]), str(r[1])) for r in self.run(f"DESCRIBE {select}")]
 
-    def _run(self, sql: str) -> list[tuple[object, ...]]:
+    def run(self, sql: str) -> list[tuple[object, ...]]:
+        """Returns the rows of a statement. Raises Refused."""
         try:
             return self._con.execute(sql).fetchall()
         except duckdb.Error as e:

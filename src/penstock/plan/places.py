@@ -7,12 +7,18 @@ from bisect import bisect_right
 from itertools import accumulate
 
 from sqlglot import exp
+from sqlglot.errors import ErrorLevel
 
 from penstock.errors import Place
 from penstock.project.model import PipelineFile
 
 _CALL = re.compile(r"[A-Za-z_]\w*\s*\([\s(]*(?:DISTINCT[\s(]+)?\Z", re.IGNORECASE)
 """The name of a function right before its first argument: sqlglot keeps no place for some functions."""
+
+
+def said(sql: exp.Expr) -> str:
+    """Returns a piece of SQL as text for a message, on one line."""
+    return sql.sql(dialect="duckdb", comments=False, unsupported_level=ErrorLevel.IGNORE)
 
 
 class Places:

@@ -24,7 +24,7 @@ from penstock.plan.errors import (
     UnsupportedSqlError,
 )
 from penstock.plan.expressions import Expressions
-from penstock.plan.places import Places
+from penstock.plan.places import Places, said
 from penstock.plan.tree import Node, column, columns_of, conjuncts
 from penstock.project.model import Stream
 
@@ -119,7 +119,7 @@ def _parts(select: exp.Select) -> Iterator[exp.Expr]:
 def _check_part(context: Context, part: exp.Expr) -> None:
     try:
         if isinstance(part, exp.TableAlias) and part.args.get("columns"):
-            msg = f"column names in an alias are not supported: {part.sql('duckdb')}"
+            msg = f"column names in an alias are not supported: {said(part)}"
             raise UnsupportedSqlError(msg, hint="name the columns inside with AS")
         understood.check(part)
     except PlanError as e:
@@ -152,14 +152,14 @@ class _Select:
         if isinstance(table, exp.Subquery):
             return read(self.context, table.this, ctes), table.alias.lower()
         if not isinstance(table, exp.Table) or not isinstance(table.this, exp.Identifier):
-            msg = f"FROM {table.sql('duckdb')} is no stream"
+            msg = f"FROM {said(table)} is no stream"
             raise UnsupportedSqlError(msg, hint="select from a stream, a CTE or a subquery", place=place)
         name = table.name
         if name.lower() in ctes and not table.args.get("db"):
             return ctes[name.lower()], (table.alias or name).lower()
         by_lower = {s.lower(): s for s in self.context.streams}
         if name.lower() not in by_lower or table.args.get("db"):
-            msg = f"there is no stream '{table.sql('duckdb', comments=False).split(' AS ')[0]}'"
+            msg = f"there is no stream '{said(table).split(' AS ')[0]}'"
             hint = nearest(name, [*self.context.streams, *ctes])
             raise UnknownStreamError(msg, hint=hint, place=place)
         return _whole_stream(self.context.streams[by_lower[name.lower()]], place), (table.alias or name).lower()
@@ -319,8 +319,8 @@ class _Select:
             name = next((o.name for o in self.base.outputs if o.name.lower() == sql.name.lower()), sql.name)
             return [Output(name, self.expressions.build(sql), place)]
         self.expressions.build(sql)
-        msg = f"{sql.sql('duckdb')} has no name"
-        raise ResultColumnError(msg, hint=f"{sql.sql('duckdb')} AS name", place=place)
+        msg = f"{said(sql)} has no name"
+        raise ResultColumnError(msg, hint=f"{said(sql)} AS name", place=place)
 
     def _star(self, sql: exp.Expr, place: Place) -> list[Output]:
         star = sql if isinstance(sql, exp.Star) else sql.this

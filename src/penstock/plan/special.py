@@ -17,6 +17,7 @@ from penstock.plan.errors import (
     UnsupportedSqlError,
 )
 from penstock.plan.oracle import Refused, expression_type
+from penstock.plan.places import said
 from penstock.plan.render import lower, render
 from penstock.plan.scope import Builder
 from penstock.plan.tree import INTERVAL, NULL, TUPLE, Node, call, integer, literal
@@ -55,7 +56,7 @@ def _unknown(sql: exp.Expr, name: str | None) -> UnsupportedFunctionError | Unsu
             f"{what} is not supported", hint="name columns; map parts of a value to columns at intake (fields:)"
         )
     if not isinstance(sql, exp.Func):
-        text = sql.sql("duckdb")
+        text = said(sql)
         return UnsupportedSqlError(f"{text} is not supported", hint="write it with CASE, comparisons and functions")
     called = name or functions.function_name(sql)
     near = nearest(called, functions.KNOWN)
@@ -68,6 +69,9 @@ def _unknown(sql: exp.Expr, name: str | None) -> UnsupportedFunctionError | Unsu
 def _plain(builder: Builder, name: str, args: list[Node]) -> Node:
     """Builds a function that needs nothing but its arguments in the right shape; DuckDB tells the result's type."""
     args = [exact.settle(a) for a in args]
+    if name in ("strftime", "strptime", "try_strptime") and args[-1].op != "literal":
+        msg = f"the format of {name}() must be a constant"
+        raise UnsupportedSqlError(msg, hint=f"{name}(x, '%Y-%m-%d')")
     if name in functions.CALENDAR_FUNCTIONS:
         args = [times.to_local(a, builder.zone) if a.type == TIMESTAMP else a for a in args]
     elif name in functions.DOUBLE_FUNCTIONS:

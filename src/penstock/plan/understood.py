@@ -10,6 +10,7 @@ from sqlglot import exp
 
 from penstock.plan.errors import UnsupportedSqlError
 from penstock.plan.functions import argument_names
+from penstock.plan.places import said
 
 _ALWAYS = frozenset(["this", "expression", "expressions"])
 _ARGUMENTS: dict[type, frozenset[str]] = {
@@ -42,5 +43,5 @@ def check(sql: exp.Expr) -> None:
     for key, value in sql.args.items():
         if key in known or value is None or value is False or value == []:
             continue
-        msg = f"{key.strip('_').upper().replace('_', ' ')} is not supported in {sql.sql('duckdb')}"
+        msg = f"{key.strip('_').upper().replace('_', ' ')} is not supported in {said(sql)}"
         raise UnsupportedSqlError(msg, hint="leave it out, or write it with plain columns, comparisons and functions")
