@@ -130,7 +130,7 @@ P = "path: /c\n"
         (P, "SELECT (1", ["5:9 PEN122 the SQL cannot be parsed: Expecting )"]),
         (P, "DELETE FROM top_cities", ["5:1 PEN122 the SQL is not one SELECT (an endpoint only reads)"]),
         (P, "SELECT 1; SELECT 2", ["5:1 PEN122 the SQL is not one SELECT"]),
-        (P, "SELECT 1\nFROM top_citys", ["6:0 PEN123 no pipeline keeps 'top_citys' (did you mean 'top_cities'?)"]),
+        (P, "SELECT 1\nFROM top_citys", ["6:6 PEN123 no pipeline keeps 'top_citys' (did you mean 'top_cities'?)"]),
     ],
 )
 def test_mistakes(tmp_path: Path, header: str, sql: str, errors: list[str]) -> None:
@@ -149,6 +149,7 @@ def test_mistakes(tmp_path: Path, header: str, sql: str, errors: list[str]) -> N
         "WITH t AS (SELECT * FROM top_cities) SELECT * FROM t",
         "SELECT * FROM generate_series(1, 3) AS g",
         "SELECT * FROM other.kept_by_hand",
+        "SELECT * FROM Top_Cities",
         "SELECT city FROM top_cities UNION ALL SELECT city FROM top_cities",
         "SELECT (SELECT max(total) FROM top_cities) AS top",
         "SELECT * FROM (VALUES (1), (2)) AS v(x)",

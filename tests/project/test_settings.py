@@ -146,6 +146,10 @@ def test_keys_of_other_environments_are_checked(tmp_path: Path) -> None:
         ),
         ("name: a\nstore: {url: x, shema: y}", ["2:14 PEN106 'x' should be `emb", "2:17 PEN104 'shema' (did you mean"]),
         ("name: a\nstore: {schema: A-b}", ["2:17 PEN106 'A-b' should match pattern"]),
+        (
+            "name: a\nstore: {schema: penstock}",
+            ["2:17 PEN106 'penstock' is a schema of PostgreSQL's or Penstock's own"],
+        ),
         ("name: a\nlog: postgres", ["2:6 PEN106 'postgres' is not one of embedded"]),
         ("name: a\nlog: {segmets: x}", ["2:7 PEN104 'segmets' (did you mean 'segments'?)"]),
         ("name: a\nengine: spark", ["2:9 PEN106 'spark' is not one of duckdb"]),

@@ -74,6 +74,7 @@ BASE = "type: lake\nstream: sales\npath: drops\n"
         (BASE + "evry: 1s", ["4:1 PEN104 'evry' (did you mean 'every'?)"]),
         (BASE + "formt: csv", ["4:1 PEN104 'formt' (did you mean 'format'?)"]),
         (BASE + "every: 10", ["4:8 PEN106 '10' should be a duration: a number and ms, s, m, h or d, e.g. 10s"]),
+        (BASE + "every: 0s", ["4:8 PEN106 '0s' should be at least 1ms"]),
         (BASE + "every: 10 s\nwait: 1 fortnight", ["5:7 PEN106 '1 fortnight' should be a duration"]),
         (BASE + "limit: 10 apples", ["4:8 PEN106 '10 apples' should be a size"]),
         (BASE + "timezone: CEST", ["4:11 PEN106 'CEST' should be the name of a time zone"]),

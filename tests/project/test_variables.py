@@ -144,6 +144,19 @@ def test_secrets_come_from_files(tmp_path: Path) -> None:
     assert "hunter2" not in str(project.problems)
 
 
+def test_a_connection_as_a_whole_may_stand_in_a_file(tmp_path: Path) -> None:
+    (tmp_path / "url").write_text("postgresql://u:hunter2@h/d")
+    (tmp_path / "store").write_text("postgresql://u:hunter2@h/store\n")
+    files = {
+        "penstock.yaml": f"name: a\nstore: file:{tmp_path}/store\n",
+        "sources/drops.yaml": f"{SOURCE}connection: file:{tmp_path}/url\n",
+    }
+    project = read(tmp_path / "p", files)
+    assert not project.problems
+    assert project.sources["drops"].config.connection == "postgresql://u:hunter2@h/d"
+    assert project.settings.store.url == "postgresql://u:hunter2@h/store"
+
+
 def test_a_missing_secret_file_is_a_warning_until_needed(tmp_path: Path) -> None:
     line = "connection: {host: h, password: 'file:/nowhere/secret'}\n"
     project = read(tmp_path, {"sources/drops.yaml": SOURCE + line})

@@ -228,12 +228,11 @@ def _check_sql(sql: Sql, tables: Collection[str] | None, problems: Problems) -> 
     if tables is None:
         return
     for table in _tables(statements[0]):
-        if table.name not in tables:
-            meta = table.this.meta
-            place = Place(sql.header.file, sql.line + int(meta.get("line", 1)) - 1)
-            problems.error(
-                UnknownTable(f"no pipeline keeps '{table.name}'", hint=nearest(table.name, tables), place=place)
-            )
+        name = table.name if table.this.args.get("quoted") else table.name.lower()
+        if name not in tables:
+            line, last = int(table.this.meta.get("line", 1)), int(table.this.meta.get("col", 0))
+            place = Place(sql.header.file, sql.line + line - 1, max(1, last - len(table.name) + 1))
+            problems.error(UnknownTable(f"no pipeline keeps '{name}'", hint=nearest(name, tables), place=place))
 
 
 def _syntax_error(e: Exception, sql: Sql) -> BadEndpoint:

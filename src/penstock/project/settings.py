@@ -48,6 +48,14 @@ class StoreTable(_Model):
         examples=["public"],
     )
 
+    @field_validator("schema_")
+    @classmethod
+    def _is_free(cls, value: str) -> str:
+        if value.startswith("pg_") or value in ("information_schema", "penstock"):
+            msg = "is a schema of PostgreSQL's or Penstock's own"
+            raise ValueError(msg)
+        return value
+
     @field_validator("url")
     @classmethod
     def _is_postgres(cls, value: str) -> str:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from datetime import timedelta
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from penstock.errors import nearest
 from penstock.project.checked import check_model, fields_at
@@ -23,6 +25,13 @@ from penstock.project.variables import Variables, check_secrets, fill_in
 from penstock.project.yamlfile import Document, Problems
 
 
+def _above_nothing(value: timedelta) -> timedelta:
+    if value < timedelta(milliseconds=1):
+        msg = "should be at least 1ms"
+        raise ValueError(msg)
+    return value
+
+
 class SourceKeys(BaseModel):
     """The keys that every source has."""
 
@@ -30,7 +39,9 @@ class SourceKeys(BaseModel):
 
     type: str = Field(description="The kind of source", examples=["files"])
     stream: str = Field(description="The stream that the rows belong to, as a contract names it", examples=["sales"])
-    every: Duration = Field(default="10s", validate_default=True, description="How often to look for something new")
+    every: Annotated[Duration, AfterValidator(_above_nothing)] = Field(
+        default="10s", validate_default=True, description="How often to look for something new", examples=["1s"]
+    )
     fields: dict[str, str] = Field(
         default={},
         description="Property of the contract: expression over the source's columns (DuckDB's SQL). A property that is"

@@ -24,6 +24,7 @@ _SECRET_KEY = re.compile(
 )
 _URL_PASSWORD = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://[^\s/@:]*:(?P<secret>[^\s@/]+)@")
 _DSN_PASSWORD = re.compile(r"(?:^|[\s?&;])(?:password|sslpassword)\s*=\s*(?P<secret>'[^']*'|[^\s&;]+)", re.IGNORECASE)
+_SECRETS = "file:/run/secrets/"
 _DOTENV_LINE = re.compile(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*?)\s*", re.DOTALL)
 
 
@@ -150,7 +151,7 @@ def _fill(document: Document, node: Node, path: KeyPath, filler: _Filler) -> Nod
         return node
     if "${" in node.value:
         node = _filled(document, node, path, filler)
-    if is_secret_key(path) and isinstance(node.value, str) and node.value.startswith("file:"):
+    if _names_secret_file((*document.at, *path), node.value):
         return _secret_file(document, node, path, filler)
     return node
 
@@ -181,6 +182,13 @@ def _secret_file(document: Document, node: Node, path: KeyPath, filler: _Filler)
         filler.problems.warn(MissingSecretFile(found, hint=hint, place=document.place(path)))
         return dataclasses.replace(node, unresolved=True)
     return dataclasses.replace(node, value=secret, hidden=True)
+
+
+def _names_secret_file(path: KeyPath, value: object) -> bool:
+    """Whether a value is a reference to a file: of a secret, of a connection as a whole, or in the usual place."""
+    if not isinstance(value, str) or not value.startswith("file:"):
+        return False
+    return is_secret_key(path) or path[-1:] in (("connection",), ("url",), ("store",)) or value.startswith(_SECRETS)
 
 
 def is_secret_key(path: KeyPath) -> bool:
