@@ -16,6 +16,8 @@ from penstock.sources.base import Refusal
 
 BLOCK = 16 << 20
 """Bytes of a block at the most, one longer row aside."""
+PIECE = 1 << 18
+"""Bytes looked at together where a pass over them should stay in the cache."""
 KEPT = 64 << 10
 """Bytes kept of what is too long to keep whole."""
 
@@ -32,11 +34,11 @@ class Limits:
 class Rows:
     """How a format finds its rows."""
 
-    cut: Callable[[bytes, bool], int]
-    """(data, whether the content ends with it) -> length of the complete rows at its beginning, 0 = none."""
+    cut: Callable[[bytearray, int, bool], int]
+    """(buffer, bytes in it, whether the content ends with them) -> length of the complete rows at its beginning."""
     lines: Callable[[bytes], int]
     """data -> number of line ends."""
-    newline: Callable[[bytes], int]
+    newline: Callable[[bytes | bytearray], int]
     """data -> length of its first line with the line end, 0 = it has none."""
 
 
@@ -57,14 +59,15 @@ class Block:
     """What was read over instead; then `data` is empty."""
 
 
-def cut_lines(data: bytes, at_end: bool) -> int:
+def cut_lines(buffer: bytearray, have: int, at_end: bool) -> int:
     """The cut of formats whose rows are lines."""
-    return len(data) if at_end else data.rfind(b"\n") + 1
+    return have if at_end else buffer.rfind(b"\n", 0, have) + 1
 
 
 def count_newlines(data: bytes) -> int:
     """The number of lines that end with a newline."""
-    return int(np.count_nonzero(np.frombuffer(data, np.uint8) == 10))
+    every = np.frombuffer(data, np.uint8)
+    return sum(int(np.count_nonzero(every[at : at + PIECE] == 10)) for at in range(0, len(data), PIECE))
 
 
 LINES = Rows(cut_lines, count_newlines, lambda data: data.find(b"\n") + 1)
@@ -75,7 +78,7 @@ class Blocks:
 
     def __init__(self, content: Content, line: int, limits: Limits, rows: Rows = LINES) -> None:
         self._content, self._line, self._limits, self._rows = content, line, limits, rows
-        self._data = b""
+        self._buffer, self._have = bytearray(), 0
         self._want = min(BLOCK, limits.line + 1)
 
     def __iter__(self) -> Iterator[Block]:
@@ -89,68 +92,74 @@ class Blocks:
         want = self._want
         while True:
             self._fill(want)
-            seen = self._data[:want]
-            all_seen = len(seen) == len(self._data) and self._content.at_end
-            length = self._rows.cut(seen, all_seen)
+            seen = min(self._have, want)
+            all_seen = seen == self._have and self._content.at_end
+            length = self._rows.cut(self._buffer, seen, all_seen)
             if length or not seen:
-                return self._take(self._limited(length))
-            if len(seen) > self._limits.line or all_seen:
+                return self._rows_of(length)
+            if seen > self._limits.line or all_seen:
                 return self._too_long()
-            want = min(len(seen) + (1 << 20), self._limits.line + 1)
+            want = min(seen + (1 << 20), self._limits.line + 1)
 
     def _fill(self, want: int) -> None:
-        parts, have = [self._data], len(self._data)
-        while have < want and (part := self._content.read(want - have)):
-            parts.append(part)
-            have += len(part)
-        self._data = b"".join(parts) if self._data else b"".join(parts[1:])
+        """Reads on until the buffer holds `want` bytes. It is used again for every block: big ones are slow to get."""
+        if len(self._buffer) < want:
+            self._buffer.extend(bytes(want - len(self._buffer)))
+        while self._have < want and (part := self._content.read(want - self._have)):
+            self._buffer[self._have : self._have + len(part)] = part
+            self._have += len(part)
 
-    def _limited(self, length: int) -> int:
-        """Shortens a block that has more lines than a batch may have rows, and sizes the next ones by it."""
-        if length <= self._limits.rows or self._rows.lines(self._data[:length]) <= self._limits.rows:
-            return length
-        ends = np.flatnonzero(np.isin(np.frombuffer(self._data, np.uint8, length), (10, 13)))
-        short = self._rows.cut(self._data[: int(ends[self._limits.rows - 1]) + 1], False)
-        self._want = min(self._want, max(1 << 16, short + short // 16))
-        return short or length
+    def _rows_of(self, length: int) -> Block:
+        """A block of the first `length` bytes, or of less when they have more lines than a batch may have rows."""
+        with memoryview(self._buffer) as view:
+            data = bytes(view[:length])
+        lines = self._rows.lines(data)
+        if lines > self._limits.rows:
+            ends = np.flatnonzero(np.isin(np.frombuffer(data, np.uint8), (10, 13)))
+            short = self._rows.cut(self._buffer, int(ends[self._limits.rows - 1]) + 1, False)
+            self._want = min(self._want, max(1 << 16, short + short // 16))
+            data = data[: short or length]
+            lines = self._rows.lines(data)
+        self._drop(data)
+        return self._block(data, lines + (bool(data) and data[-1] not in b"\r\n"), ())
 
-    def _take(self, length: int) -> Block:
-        data = self._data if length == len(self._data) else self._data[:length]
-        self._data = self._data[length:]
+    def _drop(self, data: bytes) -> None:
+        """Takes `data` out of the buffer's beginning."""
         self._content.consume(data)
-        lines = self._rows.lines(data) + (bool(data) and data[-1] not in b"\r\n")
-        return self._block(data, lines, ())
+        rest = self._have - len(data)
+        with memoryview(self._buffer) as view:
+            view[:rest] = bytes(view[len(data) : self._have])
+        self._have = rest
 
     def _block(self, data: bytes, lines: int, refusals: tuple[Refusal, ...]) -> Block:
-        end = self._content.offset - len(self._data)
-        last = not self._data and self._content.at_end
+        end = self._content.offset - self._have
+        last = not self._have and self._content.at_end
         block = Block(data, end, self._line, lines, last, refusals)
         self._line += lines
         return block
 
     def _too_long(self) -> Block:
-        """Reads over the first line of the data, which no row end was found for."""
-        size = self._rows.newline(self._data)
-        head = self._data[: min(size or KEPT, KEPT)]
-        self._content.consume(self._data[: size or None])
-        if size:
-            self._data = self._data[size:]
-        else:
-            size = self._read_over()
+        """Reads over the first line of the buffer, which no row end was found for."""
+        data = bytes(self._buffer[: self._have])
+        size = self._rows.newline(data)
+        self._drop(data[: size or None])
+        if not size:
+            size = self._read_over(len(data))
         reason = f"the line has {size} bytes; a row may have {self._limits.line} (max_line_size)"
         if size <= self._limits.line:
             reason = "a quoted field that begins on this line does not end"
-        return self._block(b"", 1, (Refusal(str(self._line), "line_too_long", reason, head.rstrip(b"\r\n")),))
+        original = data[: min(size, KEPT)].rstrip(b"\r\n")
+        return self._block(b"", 1, (Refusal(str(self._line), "line_too_long", reason, original),))
 
-    def _read_over(self) -> int:
-        """Reads to the end of the line without keeping it; returns its length."""
-        size = len(self._data)
+    def _read_over(self, size: int) -> int:
+        """Reads to the end of the line, of which `size` bytes are gone, without keeping it; returns its length."""
         while part := self._content.read(STEP):
             found = self._rows.newline(part)
             self._content.consume(part[: found or None])
             if found:
-                self._data = part[found:]
+                rest = part[found:]
+                self._buffer[: len(rest)] = rest
+                self._have = len(rest)
                 return size + found
             size += len(part)
-        self._data = b""
         return size

@@ -84,17 +84,17 @@ class CsvDecoder:
             return Decoded(self._no_rows(), pa.array([], pa.int64()))
         return self._quick(data, line) or self._careful(data, line)
 
-    def _cut(self, data: bytes, at_end: bool) -> int:
+    def _cut(self, buffer: bytearray, have: int, at_end: bool) -> int:
         self._scanned = None
         marks = self._dialect.marks
-        if (marks.quote and marks.quote in data) or (marks.escape and marks.escape in data):
-            self._scanned = scan(data, marks, at_end)
+        if any(mark and buffer.find(mark, 0, have) >= 0 for mark in (marks.quote, marks.escape)):
+            self._scanned = scan(buffer, have, marks, at_end)
             return self._scanned.rest
-        return len(data) if at_end else max(data.rfind(b"\n"), data.rfind(b"\r", 0, len(data) - 1)) + 1
+        return have if at_end else max(buffer.rfind(b"\n", 0, have), buffer.rfind(b"\r", 0, have - 1)) + 1
 
     def _read_header(self, data: bytes) -> tuple[int, int]:
         """Takes the header from the first row that is not blank; returns its length and its line ends."""
-        found = scan(data, self._dialect.marks, True)
+        found = scan(data, len(data), self._dialect.marks, True)
         for start, end, bad in zip(found.starts.tolist(), found.ends.tolist(), found.bad.tolist(), strict=True):
             text = data[start:end]
             if text.strip(b"\r\n"):
@@ -136,7 +136,7 @@ class CsvDecoder:
 
     def _careful(self, data: bytes, line: int) -> Decoded:
         rows = self._scanned if self._scanned is not None and self._scanned.rest == len(data) else None
-        found = self._sorted_out(data, line, rows or scan(data, self._dialect.marks, True))
+        found = self._sorted_out(data, line, rows or scan(data, len(data), self._dialect.marks, True))
         kept = np.flatnonzero(found.keep)
         table, ragged = self._parse_rows(data, found.scan, kept)
         for index, reason in ragged.items():
@@ -294,7 +294,7 @@ def count_lines(data: bytes) -> int:
     return newlines + data.count(b"\r") - data.count(b"\r\n") if CR in data else newlines
 
 
-def first_line(data: bytes) -> int:
+def first_line(data: bytes | bytearray) -> int:
     """The length of the first line with its end, 0 = it does not end in `data`."""
     ends = [at for at in (data.find(b"\n"), data.find(b"\r")) if at >= 0]
     if not ends:

@@ -24,6 +24,8 @@ from penstock.sources.base import Refusal
 
 SMALL = 64
 """Records that are no longer halved but read one by one."""
+LOOK = 1 << 16
+"""Bytes from which is learnt how columns are written."""
 _JSON_NUMBER = rb"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _SPACE = b" \t\r"
@@ -63,10 +65,12 @@ class JsonDecoder:
 
     def decode(self, data: bytes, line: int) -> Decoded:
         """Decodes whole lines, the first of which has the number `line`."""
-        if line == 1:
-            data = data.removeprefix(codecs.BOM_UTF8)
+        if line == 1 and data.startswith(codecs.BOM_UTF8):
+            data = data[len(codecs.BOM_UTF8) :]
         plain = data.replace(b"\r\n", b"\n") if b"\r" in data else data
-        if self._learnt and (count := regular(plain)):
+        if not self._learnt:
+            self._learn_from(records(plain[:LOOK], 1)[:SMALL])
+        if count := regular(plain):
             table = self._fast(plain, count)
             if table is not None:
                 numbers = pa.array(np.arange(line, line + count))
@@ -103,8 +107,7 @@ class JsonDecoder:
         shaped = [r for r in found if r.data[:1] == b"{" and r.data[-1:] == b"}"]
         refusals = [_refused(r) for r in found if not (r.data[:1] == b"{" and r.data[-1:] == b"}")]
         if not self._learnt:
-            self._learn([p for r in shaped[:SMALL] if isinstance(p := _parse(r.data), _Pairs)])
-            self._learnt = bool(shaped)
+            self._learn_from(shaped[:SMALL])
         tables: list[pa.Table] = []
         lines: list[pa.Array] = []
         for part in self._parts(shaped):
@@ -164,6 +167,10 @@ class JsonDecoder:
             if isinstance(value, str) and not _is_text(value):
                 return "json", f"{name} holds half of a surrogate pair"
         return None
+
+    def _learn_from(self, found: Sequence[Record]) -> None:
+        self._learn([p for r in found if isinstance(p := _parse(r.data), _Pairs)])
+        self._learnt = bool(found)
 
     def _learn(self, rows: Sequence[_Pairs]) -> None:
         """Changes how a column is asked of Arrow when most of these rows do not fit how it is asked now."""

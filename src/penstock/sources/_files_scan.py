@@ -41,33 +41,33 @@ class Scan:
     """Where the incomplete last row begins; the data's length when there is none."""
 
 
-def scan(data: bytes, marks: Marks, at_end: bool) -> Scan:
-    """Finds the rows of `data`, which begins with one."""
-    bytes_ = np.frombuffer(data, np.uint8)
+def scan(data: bytes | bytearray, length: int, marks: Marks, at_end: bool) -> Scan:
+    """Finds the rows of the first `length` bytes, which begin with one."""
+    bytes_ = np.frombuffer(data, np.uint8, length)
     breaks = _breaks(bytes_, at_end)
     bad = np.zeros(0, np.int64)
-    opened = len(data)
+    opened = length
     row_ends = breaks
-    if marks.quote and marks.quote in data:
+    has_escapes = marks.escape and data.find(marks.escape, 0, length) >= 0
+    escaped = _escaped(bytes_, marks.escape) if has_escapes else bad
+    if has_escapes:
+        row_ends = breaks[~np.isin(breaks - 1, escaped)]
+    if marks.quote and data.find(marks.quote, 0, length) >= 0:
         quotes = np.flatnonzero(bytes_ == marks.quote)
-        if marks.escape and marks.escape in data:
-            escaped = _escaped(bytes_, marks.escape)
+        if has_escapes:
             quotes = quotes[~np.isin(quotes, escaped)]
-            row_ends = breaks[~np.isin(breaks - 1, escaped)]
         if _well_formed(bytes_, quotes, marks, at_end):
             opened = int(quotes[-1]) if len(quotes) % 2 else opened
             row_ends = row_ends[np.searchsorted(quotes, row_ends) % 2 == 0]
         else:
             inside, bad, opened = _walk(bytes_, quotes, breaks, marks, at_end)
             row_ends = row_ends[np.searchsorted(inside, row_ends) % 2 == 0]
-    elif marks.escape and marks.escape in data:
-        row_ends = breaks[~np.isin(breaks - 1, _escaped(bytes_, marks.escape))]
-    return _rows(data, breaks, row_ends, bad, at_end and opened == len(data))
+    return _rows(length, breaks, row_ends, bad, at_end and opened == length)
 
 
-def _rows(data: bytes, breaks: Offsets, row_ends: Offsets, bad: Offsets, all_of_it: bool) -> Scan:
-    if all_of_it and len(data) and (not len(row_ends) or row_ends[-1] < len(data)):
-        row_ends = np.append(row_ends, len(data))
+def _rows(length: int, breaks: Offsets, row_ends: Offsets, bad: Offsets, all_of_it: bool) -> Scan:
+    if all_of_it and length and (not len(row_ends) or row_ends[-1] < length):
+        row_ends = np.append(row_ends, length)
     starts = np.concatenate([np.zeros(1, np.int64), row_ends[:-1]]) if len(row_ends) else row_ends
     flags = np.zeros(len(row_ends), np.bool_)
     hit = np.searchsorted(row_ends, bad, "right")
