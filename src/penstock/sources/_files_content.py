@@ -3,16 +3,19 @@
 Offsets are of unpacked content. A plain file can be entered anywhere; one that is packed (.gz, .zst) or not of an
 ASCII-like encoding (utf-16) is entered by reading over what comes before. A packed file is read through once before
 its first row is given out: a torn or oversized one is refused whole.
+
+Hashes are XXH3 with 128 bits (`xxhsum -H2` shows the same): they tell files apart that differ, eight times as fast as
+SHA-256, but do not stand against somebody who wants two files to look alike.
 """
 
 from __future__ import annotations
 
 import codecs
-import hashlib
 import io
 from collections.abc import Iterator
 
 import pyarrow as pa
+import xxhash
 
 from penstock.sources._files_store import Item, Raw
 
@@ -47,7 +50,7 @@ class _Stored(io.RawIOBase):
 
     def __init__(self, raw: Raw, size: int, mark: int = 0) -> None:
         self.raw, self.size, self.offset = raw, size, 0
-        self.hash = hashlib.sha256()
+        self.hash = xxhash.xxh3_128()
         self.mark, self.hash_at_mark = mark, ""
         self._step, self._at = b"", 0
 
@@ -84,7 +87,7 @@ def _read(raw: Raw, offset: int, length: int) -> bytes:
 
 
 def stored_hash(raw: Raw, size: int) -> str:
-    """SHA-256 of the first `size` stored bytes. Raises Unreadable, Gone."""
+    """XXH3 (128 bits) of the first `size` stored bytes. Raises Unreadable, Gone."""
     stored = _Stored(raw, size)
     while stored.read(STEP):
         pass
@@ -103,7 +106,7 @@ class Content:
         self.size = item.size
         """Stored bytes."""
         self.offset = 0
-        self._hash = hashlib.sha256()
+        self._hash = xxhash.xxh3_128()
         self._known = self._known_at_mark = ""
         self._mark = mark
         self._pending = b""
@@ -117,7 +120,7 @@ class Content:
 
     @property
     def hash(self) -> str:
-        """SHA-256 of what was consumed so far; of the whole file from the start for one that is packed or utf-16."""
+        """XXH3 (128 bits) of what was consumed so far; of the whole file from the start for one that is packed or utf-16."""
         return self._known or self._hash.hexdigest()
 
     @property
