@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 
 from penstock.engines.base import Changes
@@ -304,3 +306,55 @@ def whole(plan: Plan, slices: Iterable[Slice]) -> list[tuple[Any, ...]]:
 def at(day: int, hour: float = 12.0) -> datetime:
     """Returns an instant in January 2026, UTC."""
     return datetime.fromisoformat("2026-01-01T00:00:00+00:00") + timedelta(days=day - 1, hours=hour)
+
+
+Row = dict[str, Any]
+
+
+def sale(n: int, day: int, city: str | None, amount: str | None, salesman: str | None = "s1", **stamps: Any) -> Row:
+    """Returns one sale at noon of a day in January 2026."""
+    row: Row = {"sale_id": f"sale-{n}", "sold_at": at(day), "amount": amount and Decimal(amount), "city": city}
+    return row | {"salesman_id": salesman, "salesman_name": f"name {n}"} | stamps
+
+
+def random_rows(rng: np.random.Generator, count: int, first: int, days: int = 4) -> list[Row]:
+    """Returns sales of few cities and salesmen, a tenth of the values missing."""
+    rows = []
+    for i in range(count):
+        row = sale(
+            first + i,
+            1,
+            None if rng.random() < 0.1 else f"c{rng.integers(4)}",
+            None if rng.random() < 0.1 else f"{rng.integers(0, 1000) / 100:.2f}",
+            None if rng.random() < 0.1 else f"s{rng.integers(5)}",
+        )
+        rows.append(row | {"sold_at": at(1, float(rng.random() * 24 * days))})
+    return rows
+
+
+def taken(rng: np.random.Generator, log: MemoryLog, count: int) -> list[Row]:
+    """Rows that take back rows which count now, with the stamp of the row taken back; some come with a new row."""
+    names = [*SALES.names, "_watermark"]
+    net: dict[tuple[object, ...], int] = {}
+    for one in log.slices:
+        for row in one.table.to_pylist():
+            content = tuple(row[n] for n in names)
+            net[content] = net.get(content, 0) + row["_weight"]
+    standing = sorted((c for c, n in net.items() if n > 0), key=repr)
+    out: list[Row] = []
+    for i in rng.permutation(len(standing))[:count]:
+        row = dict(zip(names, standing[i], strict=True))
+        out.append(row | {"_weight": -1})
+        if rng.random() < 0.5:
+            out.append(row | {"amount": Decimal(int(rng.integers(1000))) / 100, "_weight": 1})
+        if rng.random() < 0.2:
+            out.append(row | {"_weight": 0})
+    return out
+
+
+def random_batch(rng: np.random.Generator, log: MemoryLog, step: int, takings: int) -> None:
+    """Appends a batch of new rows, some of them late once `step` has grown, and of so many rows taken back."""
+    rows = random_rows(rng, int(rng.integers(0, 20)), 1000 * len(log.slices))
+    marks = [None, at(step - 1, 0), at(step - 2, 0)]
+    rows = [r | {"_watermark": marks[int(rng.integers(3))]} for r in rows]
+    log.append([*rows, *taken(rng, log, takings)] if takings else rows)

@@ -1,163 +1,275 @@
-"""The embedded engine's state: what it yields, what it survives."""
+"""The embedded engine's own: where a step merges, the state file, what it survives. The rest is in conformance/."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import timedelta
-from decimal import Decimal
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import pytest
 
+from penstock.engines import duckdb as engine
+from penstock.engines import duckdb_file, duckdb_hot, duckdb_step
 from penstock.engines.duckdb import DuckDBState
-from penstock.engines.errors import PipelineError
+from penstock.engines.duckdb_file import file_of, sweep
+from penstock.engines.errors import EngineResourceError, StateBusyError
+from penstock.log.model import ORIGIN
+from penstock.observe import Observation, subscribe, unsubscribe
+from penstock.observe.events import StateRebuilt
 from penstock.plan.model import Plan
-from penstock.sqltypes import decimal
-from tests.engines.hand import ALL, SALES, Answer, MemoryLog, at, overall_ranks, top_sales_by_city, top_salesmen, whole
-
-Row = dict[str, object]
-
-
-def sale(n: int, day: int, city: str | None, amount: str | None, salesman: str | None = "s1", **stamps: object) -> Row:
-    row: Row = {"sale_id": f"sale-{n}", "sold_at": at(day), "amount": amount and Decimal(amount), "city": city}
-    return row | {"salesman_id": salesman, "salesman_name": f"name {n}"} | stamps
+from tests.engines.hand import (
+    ALL,
+    Answer,
+    MemoryLog,
+    at,
+    random_batch,
+    sale,
+    top_sales_by_city,
+    top_salesmen,
+    whole,
+)
 
 
 def open_state(plan: Plan, folder: Path, log: MemoryLog) -> DuckDBState:
     return DuckDBState(plan, folder, log.read, "256MB", 1)
 
 
-def random_rows(rng: np.random.Generator, count: int, first: int, days: int = 4) -> list[Row]:
-    rows = []
-    for i in range(count):
-        row = sale(
-            first + i,
-            1,
-            None if rng.random() < 0.1 else f"c{rng.integers(4)}",
-            None if rng.random() < 0.1 else f"{rng.integers(0, 1000) / 100:.2f}",
-            None if rng.random() < 0.1 else f"s{rng.integers(5)}",
-        )
-        rows.append(row | {"sold_at": at(1, float(rng.random() * 24 * days))})
-    return rows
+def advance(state: DuckDBState, log: MemoryLog, answer: Answer | None = None) -> None:
+    changes = state.advance(log.read(state.at, log.end), log.end)
+    if answer:
+        answer.apply(changes)
+    state.confirm()
 
 
+def crash(state: DuckDBState) -> None:
+    """Lets go of the file as a killed process does: what is in memory alone is lost."""
+    state._file.close()
+
+
+@pytest.fixture
+def observed() -> Iterator[list[Observation]]:
+    seen: list[Observation] = []
+    handler = subscribe(seen.append)
+    yield seen
+    unsubscribe(handler)
+
+
+# ---- where a step merges ---------------------------------------------------------------------------------------------
+
+TIERS: dict[str, dict[str, float]] = {
+    "memory": {},
+    "memory, by units": {"WHOLE_ROWS": 0},
+    "memory, little room": {"ROWS": 30},
+    "disk": {"STEP_ROWS": 0},
+    "either": {"STEP_ROWS": 25},
+    "blocks": {"STEP_BLOCKS": 2},
+    "due at once": {"SECONDS": 0.0},
+    "small chunks": {"STEP_ROWS": 25, "CHUNK_ROWS": 7, "MERGE_ROWS": 9, "MANY_ROWS": 7},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tier", TIERS)
 @pytest.mark.parametrize("make", ALL)
-@pytest.mark.parametrize("seed", range(3))
-def test_any_slicing_of_an_append_log_gives_the_whole_select(
-    make: Callable[[], Plan], seed: int, tmp_path: Path
+def test_every_way_of_merging_gives_the_whole_select(
+    tier: str, make: Callable[[], Plan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rng = np.random.default_rng(seed)
-    plan, log = make(), MemoryLog()
+    for name, value in TIERS[tier].items():
+        home = next(m for m in (duckdb_hot, engine, duckdb_step) if hasattr(m, name))
+        monkeypatch.setattr(home, name, value)
+    rng = np.random.default_rng(7 + len(tier))
+    plan, log = replace(make(), late="set_aside"), MemoryLog()
     answer, state = Answer(plan), open_state(plan, tmp_path, log)
-    for step in range(6):
-        for _ in range(int(rng.integers(1, 3))):
-            watermark = at(step - 1) if step > 2 else None
-            late = {"_watermark": watermark - timedelta(days=int(rng.integers(3)))} if watermark else {}
-            log.append([r | late for r in random_rows(rng, int(rng.integers(0, 30)), 1000 * len(log.slices))])
-        answer.apply(state.advance(log.read(state.at, log.end), log.end))
-        state.confirm()
-        assert answer.sorted() == whole(plan, log.slices)
-    state.close()
-
-
-def test_two_batches(tmp_path: Path) -> None:
-    for plan in (top_sales_by_city(), top_salesmen()):
-        log, answer = MemoryLog(), Answer(plan)
-        state = open_state(plan, tmp_path, log)
-        for batch in (
-            [sale(1, 1, "Ulm", "2.50"), sale(2, 1, None, "1")],
-            [sale(3, 2, "Ulm", "3"), sale(4, 1, "Ulm", "9")],
-        ):
-            slice_ = log.append(batch)
-            answer.apply(state.advance([slice_], log.end))
-            state.confirm()
-            assert answer.sorted() == whole(plan, log.slices)
-        assert state.at == log.end
-        state.close()
-
-
-def takings(rng: np.random.Generator, log: MemoryLog, count: int) -> list[Row]:
-    """Rows that take back rows which count now, with the stamp of the row taken back; some come with a new row."""
-    names = [*SALES.names, "_watermark"]
-    net: dict[tuple[object, ...], int] = {}
-    for one in log.slices:
-        for row in one.table.to_pylist():
-            content = tuple(row[n] for n in names)
-            net[content] = net.get(content, 0) + row["_weight"]
-    standing = sorted((c for c, n in net.items() if n > 0), key=repr)
-    out: list[Row] = []
-    for i in rng.permutation(len(standing))[:count]:
-        row = dict(zip(names, standing[i], strict=True))
-        out.append(row | {"_weight": -1})
-        if rng.random() < 0.5:
-            out.append(row | {"amount": Decimal(int(rng.integers(1000))) / 100, "_weight": 1})
-        if rng.random() < 0.2:
-            out.append(row | {"_weight": 0})
-    return out
-
-
-@pytest.mark.parametrize("make", ALL)
-@pytest.mark.parametrize("late", ["restate", "set_aside"])
-@pytest.mark.parametrize("seed", range(4))
-def test_rows_taken_back_leave_no_trace(make: Callable[[], Plan], late: str, seed: int, tmp_path: Path) -> None:
-    rng = np.random.default_rng(100 + seed)
-    plan, log = replace(make(), late=late), MemoryLog()
-    answer, state = Answer(plan), open_state(plan, tmp_path, log)
-    for step in range(7):
-        for _ in range(int(rng.integers(1, 3))):
-            rows = random_rows(rng, int(rng.integers(0, 12)), 1000 * len(log.slices))
-            marks = [None, at(step - 1, 0), at(step - 2, 0)]
-            rows = [r | {"_watermark": marks[int(rng.integers(3))]} for r in rows]
-            log.append([*rows, *takings(rng, log, int(rng.integers(0, 12)))])
-        answer.apply(state.advance(log.read(state.at, log.end), log.end))
+    for step in range(8):
+        for _ in range(int(rng.integers(1, 4))):
+            random_batch(rng, log, step, takings=int(rng.integers(0, 10)) if step > 2 else 0)
         if rng.random() < 0.3:
-            state.confirm()
+            state.advance(log.read(state.at, log.end), log.end)
+            state.rollback()
+        advance(state, log, answer)
+        assert answer.sorted() == whole(plan, log.slices)
+        if rng.random() < 0.3:
             state.close()
             state = open_state(plan, tmp_path, log)
-        state.confirm()
-        assert answer.sorted() == whole(plan, log.slices)
+        elif rng.random() < 0.3:
+            crash(state)
+            state = open_state(plan, tmp_path, log)
+            if state.at != log.end:
+                advance(state, log)
     state.close()
 
 
-def refused(state: DuckDBState, log: MemoryLog) -> str:
-    """Advances to the log's end and returns the error's text; the state must be as before."""
-    before = state.at
-    with pytest.raises(PipelineError) as caught:
-        state.advance(log.read(state.at, log.end), log.end)
-    assert state.at == before
-    return str(caught.value)
+# ---- the file --------------------------------------------------------------------------------------------------------
 
 
-def narrow(plan: Plan) -> Plan:
-    """The total of a group must fit two digits before the point."""
-    columns = tuple(replace(c, type=decimal(4, 2)) if c.name == "total_sales" else c for c in plan.columns)
-    return replace(plan, columns=columns, fingerprint="narrow")
+def some_sales(folder: Path) -> tuple[Plan, MemoryLog]:
+    plan, log = top_salesmen(), MemoryLog()
+    log.append([sale(n, 1 + n % 3, f"c{n % 4}", f"{n}", f"s{n % 5}") for n in range(30)])
+    state = open_state(plan, folder, log)
+    advance(state, log)
+    state.close()
+    return plan, log
 
 
-@pytest.mark.parametrize("make", [top_sales_by_city, top_salesmen])
-def test_an_overflow_names_the_group_and_leaves_the_state(make: Callable[[], Plan], tmp_path: Path) -> None:
-    plan, log = narrow(make()), MemoryLog()
-    answer, state = Answer(plan), open_state(plan, tmp_path, log)
-    log.append([sale(n, 1 + n % 3, f"c{n % 7}", "4", f"s{n % 7}") for n in range(40)])
-    answer.apply(state.advance(log.read(None, log.end), log.end))
-    state.confirm()
-    log.append([sale(100, 2, "c5", "97", "s5"), *(sale(n, 2, "c3", "1", "s3") for n in range(200, 210))])
-    text = refused(state, log)
-    assert "PEN601" in text
-    assert f"group date = 2026-01-02, {plan.key[1]} = {'c5' if 'city' in plan.key else 's5'}: " in text
-    log.slices.pop()
-    log.append([sale(300, 2, "c5", "1", "s5")])
-    answer.apply(state.advance(log.read(state.at, log.end), log.end))
-    assert answer.sorted() == whole(narrow(make()), log.slices)
+def test_a_closed_state_opens_where_it_was(tmp_path: Path) -> None:
+    plan, log = some_sales(tmp_path)
+    state = open_state(plan, tmp_path, log)
+    assert state.at == log.end
     state.close()
 
 
-def test_a_failing_grouping_expression_names_the_row(tmp_path: Path) -> None:
-    plan, log = overall_ranks(), MemoryLog()
-    steps = replace(plan.steps, groups=(replace(plan.steps.groups[0], sql="CAST(CAST(city AS INTEGER) AS TEXT)"),))
-    state = open_state(replace(plan, steps=steps), tmp_path, log)
-    log.append([sale(n, 1, "Ulm" if n == 13 else "7", "1") for n in range(20)])
-    assert "row 13 of batch 1 (source test, ): Conversion Error" in refused(state, log)
+def test_after_a_crash_the_state_is_behind_and_catches_up(tmp_path: Path) -> None:
+    plan, log = some_sales(tmp_path)
+    first_end = log.end
+    state = open_state(plan, tmp_path, log)
+    log.append([sale(100, 1, "c9", "100", "s1")])
+    advance(state, log)
+    crash(state)
+    state = open_state(plan, tmp_path, log)
+    assert state.at == first_end
+    answer = Answer(plan)
+    answer.rows = {
+        tuple(row[:2]): dict(zip((c.name for c in plan.columns), row, strict=True)) for row in whole(plan, log.slices)
+    }
+    advance(state, log)
+    log.append([sale(101, 1, "c9", "1", "s2"), sale(102, 4, "c9", "1", "s2")])
+    advance(state, log, answer)
+    assert answer.sorted() == whole(plan, log.slices)
+    state.close()
+
+
+def damage_bytes(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:5000] + b"\0" * 3000)
+
+
+def damage_wholly(path: Path) -> None:
+    path.write_bytes(b"this is no database")
+
+
+def damage_emptied(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def damage_foreign(path: Path) -> None:
+    path.unlink()
+    with duckdb.connect(str(path)) as con:
+        con.execute("CREATE TABLE theirs AS SELECT 1 AS x")
+
+
+def damage_table(path: Path) -> None:
+    with duckdb.connect(str(path)) as con:
+        con.execute("DROP TABLE d_d0")
+
+
+def of_another(column: str) -> Callable[[Path], None]:
+    def change(path: Path) -> None:
+        with duckdb.connect(str(path)) as con:
+            con.execute(f"UPDATE meta SET {column} = 'other'")
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        damage_bytes, damage_wholly, damage_emptied, damage_foreign, damage_table,
+        of_another("format"), of_another("fingerprint"), of_another("timezones"),
+    ],
+)  # fmt: skip
+def test_a_file_that_cannot_be_trusted_is_built_again(
+    harm: Callable[[Path], None], tmp_path: Path, observed: list[Observation]
+) -> None:
+    plan, log = some_sales(tmp_path)
+    harm(file_of(tmp_path, plan))
+    state, answer = open_state(plan, tmp_path, log), Answer(plan)
+    assert state.at == ORIGIN
+    advance(state, log, answer)
+    assert answer.sorted() == whole(plan, log.slices)
+    rebuilt = [o for o in observed if isinstance(o, StateRebuilt)]
+    assert [(o.rows, "top_salesmen" in o.what, bool(o.why)) for o in rebuilt] == [(30, True, True)]
+    state.close()
+
+
+def test_a_new_file_is_not_reported_as_rebuilt(tmp_path: Path, observed: list[Observation]) -> None:
+    some_sales(tmp_path)
+    assert not [o for o in observed if isinstance(o, StateRebuilt)]
+
+
+def test_another_plan_has_another_file_and_sweep_deletes_what_is_left(tmp_path: Path) -> None:
+    plan, log = some_sales(tmp_path)
+    other = replace(plan, fingerprint="f" * 64)
+    state = open_state(other, tmp_path, log)
+    assert state.at == ORIGIN
+    state.close()
+    assert sweep(tmp_path, [other]) == [file_of(tmp_path, plan)]
+    assert [p.name for p in tmp_path.iterdir()] == [file_of(tmp_path, other).name]
+
+
+def test_a_file_held_by_another_process_is_not_taken(tmp_path: Path) -> None:
+    plan, log = some_sales(tmp_path)
+    hold = (
+        "import duckdb, sys; c = duckdb.connect(sys.argv[1]); "
+        "sys.stdout.write('held' + chr(10)); sys.stdout.flush(); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", hold, str(file_of(tmp_path, plan))]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout
+        assert other.stdout.readline() == b"held\n"
+        with pytest.raises(StateBusyError, match="PEN603 the pipeline's state is held by another process"):
+            open_state(plan, tmp_path, log)
+        other.communicate()
+    state = open_state(plan, tmp_path, log)
+    assert state.at == log.end
+    state.close()
+
+
+def test_state_of_many_steps_does_not_grow_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(duckdb_hot, "SECONDS", 0.0)
+    plan, log = some_sales(tmp_path)
+    state = open_state(plan, tmp_path, log)
+    for n in range(40):
+        log.append([sale(1000 + n, 1, f"c{n % 4}", "1", f"s{n % 5}")])
+        advance(state, log)
+    state.close()
+    assert file_of(tmp_path, plan).stat().st_size < 10_000_000
+
+
+def test_too_little_memory_is_told_and_leaves_the_state(tmp_path: Path) -> None:
+    plan, log = top_salesmen(), MemoryLog()
+    log.append([sale(n, 1, f"c{n}", "1", f"s{n}") for n in range(200)])
+    state = DuckDBState(plan, tmp_path, log.read, "256MB", 1)
+    state._file.con.execute("SET memory_limit = '1MB'")
+    with pytest.raises(EngineResourceError, match="PEN602 the engine has no room to work") as caught:
+        advance(state, log)
+    assert caught.value.retryable
+    assert state.at == ORIGIN
+    state._file.con.execute("SET memory_limit = '256MB'")
+    answer = Answer(plan)
+    advance(state, log, answer)
+    assert answer.sorted() == whole(plan, log.slices)
+    state.close()
+
+
+def test_advance_twice_without_confirm_is_refused(tmp_path: Path) -> None:
+    log = MemoryLog()
+    log.append([sale(1, 1, "Ulm", "1")])
+    state = open_state(top_sales_by_city(), tmp_path, log)
+    state.advance(log.read(None, log.end), log.end)
+    with pytest.raises(RuntimeError, match="confirmed or rolled back"):
+        state.advance(log.read(None, log.end), log.end)
+    state.close()
+
+
+def test_the_days_of_a_pipeline_are_those_of_its_timezone(tmp_path: Path) -> None:
+    plan, log = replace(top_sales_by_city(), timezone="America/New_York", fingerprint="new york"), MemoryLog()
+    log.append([sale(1, 1, "Ulm", "1") | {"sold_at": at(2, 4.9)}, sale(2, 1, "Ulm", "1") | {"sold_at": at(2, 5.1)}])
+    state, answer = open_state(plan, tmp_path, log), Answer(plan)
+    advance(state, log, answer)
+    assert answer.sorted() == whole(plan, log.slices)
+    assert answer.windows == {"2026-01-01": (at(2, 5), 0, 0), "2026-01-02": (at(3, 5), 0, 0)}
+    assert duckdb_file.time_zones(state._file.con).startswith("duckdb 2.")
     state.close()
