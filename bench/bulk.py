@@ -24,7 +24,8 @@ types = {'sale_id': 'VARCHAR', 'sold_at': 'TIMESTAMPTZ', 'amount': 'DECIMAL(12,2
 columns = '{' + ', '.join(f"{k}: '{v}'" for k, v in types.items()) + '}'
 reader = {'jsonl': f"read_json('{folder}/*.jsonl', format='newline_delimited', columns={columns})",
           'csv': f"read_csv('{folder}/*.csv', header=true, columns={columns})",
-          'parquet': f"(SELECT * REPLACE (sold_at::TIMESTAMPTZ AS sold_at) FROM read_parquet('{folder}/*.parquet'))"}[form]
+          'parquet': "(SELECT * REPLACE (sold_at::TIMESTAMPTZ AS sold_at)"
+                     f" FROM read_parquet('{folder}/*.parquet'))"}[form]
 con.execute(f"CREATE VIEW sales AS SELECT * FROM {reader}")
 """
 
