@@ -288,6 +288,9 @@ _BUILDERS: dict[str, Callable[[Builder, str, list[exp.Expr]], Node]] = {
 
 def build_filtered(builder: Builder, sql: exp.Expr) -> Node:
     """Returns aggregate FILTER (WHERE ...)."""
+    if not is_aggregate(sql.this):
+        msg = f"FILTER goes with an aggregate, not with {said(sql.this)}"
+        raise UnsupportedSqlError(msg, hint="sum(x) FILTER (WHERE ...)")
     node = builder.build(sql.this)
     condition = builder.condition(sql.expression.this)
     return filtered(node, condition)

@@ -110,7 +110,7 @@ def sql_type(to: exp.Expr) -> SqlType:
     """Returns the type a CAST names. Raises SqlTypeError for one we do not carry."""
     if to.this == exp.DType.DECIMAL:
         numbers = [p.name for p in to.expressions]
-        if not all(n.isdigit() for n in numbers):
+        if not all(isinstance(p.this, exp.Literal) and p.name.isdigit() for p in to.expressions):
             msg = f"precision and scale must be whole numbers in {said(to)}"
             raise SqlTypeError(msg, hint="e.g. DECIMAL(15,2)")
         given = [int(n) for n in numbers] or [18, 3]

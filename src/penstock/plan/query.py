@@ -135,6 +135,7 @@ class _Select:
         self.select = select
         self.base, self.base_name = self._from(ctes)
         self.columns = {o.name.lower(): o.node for o in self.base.outputs}
+        self.below = [o.node for o in self.base.outputs]
         self.sql_of_alias = self._aliases()
         self.expressions = Expressions(self, context.places, context.zone)
         self.open_aliases: list[str] = []
@@ -242,7 +243,7 @@ class _Select:
         terms: list[Node] = []
         with self.context.collecting():
             node = self.expressions.condition(sql.this)
-            shape.check_level(node, clause, over_groups=not self.base.is_plain, place=self.context.places.of(sql.this))
+            shape.check_level(node, clause, self.below, self.context.places.of(sql.this))
             terms += conjuncts(node)
         return tuple(terms)
 
@@ -254,7 +255,7 @@ class _Select:
         for sql in self._group_expressions(group):
             with self.context.collecting(self.context.places.of(sql)):
                 node = shape.settled(self.expressions.build(sql))
-                shape.check_level(node, "GROUP BY", over_groups=False, place=self.context.places.of(sql))
+                shape.check_level(node, "GROUP BY", self.below, self.context.places.of(sql))
                 if node not in found:
                     found.append(node)
         # A constant divides no group; it counts only where there is nothing else to group by.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from sqlglot import exp
 
@@ -100,13 +100,17 @@ def settled(node: Node) -> Node:
     return node
 
 
-def check_level(node: Node, clause: str, *, over_groups: bool, place: Place) -> None:
-    """Raises GroupingError when an aggregate or window function stands where none can be."""
-    if clause in ("WHERE", "GROUP BY") and not over_groups:
-        if node.has("window"):
+def check_level(node: Node, clause: str, below: Sequence[Node], place: Place) -> None:
+    """Raises GroupingError when an aggregate or window function stands where none can be.
+
+    `below` are the columns of FROM: what they bring along from a subquery may be filtered.
+    """
+    over_groups = any(n.has("group", "aggregate", "window") for n in below)
+    if clause in ("WHERE", "GROUP BY"):
+        if windows_in([node]) - windows_in(below):
             msg = f"a window function cannot stand in {clause}"
             raise GroupingError(msg, hint="filter with QUALIFY", place=place)
-        if node.has("aggregate"):
+        if node.has("aggregate") and not over_groups:
             msg = f"an aggregate cannot stand in {clause}"
             raise GroupingError(msg, hint="filter groups with HAVING", place=place)
     if clause == "HAVING" and node.has("window"):

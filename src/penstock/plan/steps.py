@@ -184,7 +184,7 @@ class _Final:
         for node in (*(n for _, n in self.outputs), *self.qualify):
             for w in node.walk():
                 if w.op == "window" and w not in self.windows:
-                    self.windows[w] = f"w{len(self.windows)}"
+                    self.windows[w] = f"_w{len(self.windows)}"
 
     def sql(self, relation: str, where: str | None = None) -> str:
         """Returns the SELECT over `relation`; `where` filters its rows first."""

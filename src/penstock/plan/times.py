@@ -173,7 +173,7 @@ def truncate(part: str, node: Node, zone: str) -> Node:
 
 
 def bucket(width: Node, node: Node, zone: str, origin: Node | None = None) -> Node:
-    """Returns time_bucket(width, node[, origin]) counted on the wall clock. Dates stay dates for widths of days."""
+    """Returns time_bucket(width, node[, origin]) counted on the wall clock. Dates stay dates."""
     length = span_of(width)
     if length.approximate() <= 0 or (length.months and (length.days or length.microseconds)):
         msg = f"time_bucket needs a width above zero of either months or days and time, not '{width.value}'"
@@ -185,7 +185,7 @@ def bucket(width: Node, node: Node, zone: str, origin: Node | None = None) -> No
     floor = call("time_bucket", LOCAL_TIMESTAMP, length.node(), local, *extra)
     if node.type == TIMESTAMP:
         return _floor_instant(node, local, floor, length, zone)
-    return exact.cast(floor, DATE) if node.type == DATE and not length.microseconds else floor
+    return exact.cast(floor, DATE) if node.type == DATE else floor
 
 
 def _floor_instant(node: Node, local: Node, floor: Node, length: Span, zone: str) -> Node:
