@@ -57,10 +57,10 @@ PAGED = EndpointFile(
 )
 
 TABLES = """
-CREATE TABLE {schema}.top_sales_by_city (
+CREATE TABLE "{schema}".top_sales_by_city (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, date date, city text COLLATE "C", total_sales numeric(15,2),
     transaction_count bigint, created_at timestamptz NOT NULL DEFAULT now(), UNIQUE NULLS NOT DISTINCT (date, city));
-CREATE TABLE {schema}.top_salesmen (
+CREATE TABLE "{schema}".top_salesmen (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, date date, salesman_id text COLLATE "C",
     total_sales numeric(15,2), rank bigint, created_at timestamptz NOT NULL DEFAULT now(),
     UNIQUE NULLS NOT DISTINCT (date, salesman_id));

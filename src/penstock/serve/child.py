@@ -74,6 +74,11 @@ class ServeChild:
         root = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         return [f"{root}/docs", *(root + e.path for e in self._bare.endpoints.values() if "{" not in e.path)]
 
+    @property
+    def pid(self) -> int | None:
+        """The child's process id, None before it started."""
+        return self._process.pid if self._process else None
+
     def start(self) -> None:
         """Starts the child and does not wait for it: connections made before it is up wait in the socket's queue."""
         subscribe(self._hand_over)
