@@ -105,9 +105,9 @@ class Blocks:
         """Reads on until the buffer holds `want` bytes. It is used again for every block: big ones are slow to get."""
         if len(self._buffer) < want:
             self._buffer.extend(bytes(want - len(self._buffer)))
-        while self._have < want and (part := self._content.read(want - self._have)):
-            self._buffer[self._have : self._have + len(part)] = part
-            self._have += len(part)
+        with memoryview(self._buffer) as view:
+            while self._have < want and (got := self._content.read_into(view[self._have : want])):
+                self._have += got
 
     def _rows_of(self, length: int) -> Block:
         """A block of the first `length` bytes, or of less when they have more lines than a batch may have rows."""

@@ -72,18 +72,24 @@ class _Stored(io.RawIOBase):
 
 
 def _read(raw: Raw, offset: int, length: int) -> bytes:
+    part = bytearray(length)
+    _read_into(raw, offset, memoryview(part))
+    return bytes(part)
+
+
+def _read_into(raw: Raw, offset: int, view: memoryview) -> None:
+    """Fills the view. Raises Gone where the file ends before, Unreadable."""
     try:
-        part = raw.read(offset, length)
+        length = raw.read_into(offset, view)
     except FileNotFoundError as e:
         message = "the file was deleted or replaced while it was read"
         raise Gone(message) from e
     except OSError as e:
         message = f"the file cannot be read at byte {offset}: {e.strerror or e}"
         raise Unreadable(message) from e
-    if len(part) < length:
-        message = f"the file ended at byte {offset + len(part)} while it was read; it had {offset + length} or more"
+    if length < len(view):
+        message = f"the file ended at byte {offset + length} while it was read; it had {offset + len(view)} or more"
         raise Gone(message)
-    return part
 
 
 def stored_hash(raw: Raw, size: int) -> str:
@@ -120,7 +126,7 @@ class Content:
 
     @property
     def hash(self) -> str:
-        """XXH3 (128 bits) of what was consumed so far; of the whole file from the start for one that is packed or utf-16."""
+        """XXH3 (128 bits) of what was consumed so far; of the whole file for one that is packed or utf-16."""
         return self._known or self._hash.hexdigest()
 
     @property
@@ -151,6 +157,17 @@ class Content:
             part, self._pending = self._pending[:length], self._pending[length:]
         self.offset += len(part)
         return part
+
+    def read_into(self, view: memoryview) -> int:
+        """Reads into `view` and returns how much, 0 at the end only. Raises Unreadable, Gone."""
+        if self._parts is None:
+            length = min(len(view), self._item.size - self.offset)
+            _read_into(self._raw, self.offset, view[:length])
+            self.offset += length
+            return length
+        part = self.read(len(view))
+        view[: len(part)] = part
+        return len(part)
 
     def peek(self, length: int) -> bytes:
         """Returns the next bytes without reading them; fewer at the end only. Raises Unreadable, Gone."""

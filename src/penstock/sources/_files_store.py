@@ -40,6 +40,12 @@ class Raw(ABC):
     def read(self, offset: int, length: int) -> bytes:
         """Returns `length` bytes from `offset`; fewer only at the end. Raises OSError."""
 
+    def read_into(self, offset: int, view: memoryview) -> int:
+        """Reads bytes from `offset` into `view`; returns how many, fewer than it takes at the end only."""
+        part = self.read(offset, len(view))
+        view[: len(part)] = part
+        return len(part)
+
     @abstractmethod
     def close(self) -> None:
         """Lets go of the file. May be called twice."""
@@ -118,15 +124,15 @@ class LocalRaw(Raw):
         self._file = open(path, "rb", buffering=0)  # noqa: SIM115 (closed by close)
 
     def read(self, offset: int, length: int) -> bytes:
+        part = bytearray(length)
+        return bytes(part[: self.read_into(offset, memoryview(part))])
+
+    def read_into(self, offset: int, view: memoryview) -> int:
         self._file.seek(offset)
-        first = self._file.read(length) or b""
-        if len(first) == length:
-            return first
-        parts, missing = [first], length - len(first)
-        while missing and (part := self._file.read(missing)):
-            parts.append(part)
-            missing -= len(part)
-        return b"".join(parts)
+        have = 0
+        while have < len(view) and (got := self._file.readinto(view[have:])):
+            have += got
+        return have
 
     def close(self) -> None:
         self._file.close()
