@@ -48,11 +48,13 @@ def test_row_of_earlier_transaction_that_commits_after_a_later_one(reader: Make,
     late.commit()
     r = reader(**mode)
     assert 3 not in r.ids()
-    assert f"pid {early.info.backend_pid}" in (r.source.waiting() if r.source else "")
+    assert r.source is not None
+    assert f"pid {early.info.backend_pid}" in r.source.waiting()
+    assert not r.source.complete()
     early.commit()
     r.ids()
-    assert r.source is not None
     assert r.source.waiting() == ""
+    assert r.source.complete()
     assert sorted(row["id"] for b in r.batches for row in b.table.to_pylist()) == [1, 2, 3]
 
 
@@ -187,10 +189,29 @@ def test_transactions_that_overlap_for_ever_do_not_starve_the_source(reader: Mak
             held = following
             seen += r.ids()
         assert len(seen) > 30
+        held.rollback()
     r.ids()
     assert sorted(row["id"] for b in r.batches for row in b.table.to_pylist()) == sorted(
         i for (i,) in rows(database, "SELECT id FROM sales")
     )
+
+
+def test_round_is_complete_when_the_mark_of_its_beginning_is_passed(reader: Make, two: Any, database: str) -> None:
+    early, late = two
+    early.execute(INSERT)
+    run(database, INSERT)
+    r = reader(**IDS)
+    source = r.start()
+    assert r.ids() == []
+    late.execute(INSERT)
+    run(database, INSERT)
+    assert r.ids() == []
+    early.commit()
+    assert r.ids() == [1, 2, 3]
+    assert source.complete()
+    assert f"pid {late.info.backend_pid}" in source.waiting()
+    late.rollback()
+    assert r.ids() == [5]
 
 
 def test_reader_of_other_tables_and_vacuum_hold_no_ids_back(reader: Make, two: Any, database: str) -> None:

@@ -125,7 +125,8 @@ class SourceRunner:
             rows += self._take(source, checker, raw)
             if self.core.stop.is_set():
                 return
-        self.committer.end_round(self.file.name, datetime.now(UTC))
+        if source.complete():
+            self.committer.end_round(self.file.name, datetime.now(UTC))
         self.core.ends.bulk(self.file.name, begins=False)
         why = source.waiting()
         if why != self._waiting:

@@ -92,6 +92,15 @@ class Marks:
         """Returns the marks as JSON for the cursor."""
         return [{"mark": list(p.mark), "open": {h.id: h.who for h in p.open.values()}} for p in self.pending]
 
+    @property
+    def highest(self) -> Key | None:
+        """The last mark that was added and may not be passed yet."""
+        return self.pending[-1].mark if self.pending else None
+
+    def waits_for(self, mark: Key) -> bool:
+        """Whether `mark` has not been passed yet."""
+        return any(p.mark == mark for p in self.pending)
+
     def wants_more(self, mark: Key) -> bool:
         """Whether `mark` is news; with the same mark the earlier list of who is open is the better one."""
         return len(self.pending) < MAX_PENDING and (not self.pending or self.pending[-1].mark != mark)

@@ -144,6 +144,11 @@ class Source(ABC):
         """Called after `batch` is durable: the place for effects on the source (move or delete a file). Not called
         for batches committed just before a crash; `open` must make up for that. Must be repeatable."""
 
+    def complete(self) -> bool:
+        """Whether the last round reached the end that stood when it began. False while rows below that end are held
+        back (`waiting` says by what): the round is then still open, and the next `round` goes on with it."""
+        return True
+
     def waiting(self) -> str:
         """Says what holds rows back right now (`pid 4711 has an open transaction since ...`), '' = nothing."""
         return ""

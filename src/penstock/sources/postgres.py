@@ -128,6 +128,7 @@ class PostgresSource(Source, ColumnsProbe):
         self._relation = ""
         self._keys = Keys((), False)
         self._told = False
+        self._end: Key | None = None
 
     # -- opening and closing
 
@@ -157,6 +158,7 @@ class PostgresSource(Source, ColumnsProbe):
         self._bulk = bulk.Progress.load(cursor.get("bulk"))
         self._marks = Marks()
         self._marks.load(cursor.get("pending", ()))
+        self._end = None
 
     def _identity(self) -> str:
         along = [self._config.timestamp_column] if self._config.timestamp_column else []
@@ -253,13 +255,15 @@ class PostgresSource(Source, ColumnsProbe):
             return
         conn = self._connected()
         self._take_mark(conn)
+        if self.complete():
+            self._end = self._marks.highest
         until = time.monotonic() + PATIENCE
         pause = 0.002
         while True:
             safe = self._marks.settle(conn)
             if safe is not None:
                 yield from self._read_up_to(conn, safe)
-            if not self._marks.pending or self.stop_requested() or time.monotonic() > until:
+            if self.complete() or self.stop_requested() or time.monotonic() > until:
                 return
             time.sleep(pause)
             pause = min(pause * 2, 0.05)
@@ -338,6 +342,9 @@ class PostgresSource(Source, ColumnsProbe):
             "types": dict(self._types),
             "file": self._fingerprint(),
         }
+
+    def complete(self) -> bool:
+        return self._end is None or not self._marks.waits_for(self._end)
 
     def waiting(self) -> str:
         return self._marks.waiting()
