@@ -15,6 +15,7 @@ from penstock.serve.describe import AnswerColumn, Description
 _OID_JSON = (114, 3802)
 _OID_FLOAT = (700, 701)
 _OID_NUMERIC = 1700
+_OID_TIMESTAMP = 1114
 _OID_TIMESTAMPTZ = 1184
 _OID_BYTEA = 17
 
@@ -76,6 +77,8 @@ def as_json(column: AnswerColumn, decimals: str) -> str:
 def _csv_cell(column: AnswerColumn, decimals: str) -> str:
     value = f"({as_json(column, decimals)})::text"
     kind = column.type.split("(")[0]
+    if column.oid == _OID_TIMESTAMP:
+        value = f"replace({value}, ' ', 'T')"
     if kind in ("bigint", "integer", "smallint", "numeric", "date", "double precision", "real", "uuid"):
         return f"coalesce({value}, '')"
     if kind == "boolean":
