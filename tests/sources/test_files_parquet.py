@@ -17,6 +17,11 @@ from penstock.sources._files_parquet import plain
 from tests.sources.files_help import Drops, own, refusals
 
 
+def packed(content: bytes) -> bytes:
+    """gzip without the time of packing: tests are named after their content."""
+    return gzip.compress(content, mtime=0)
+
+
 def write(path: Path, table: pa.Table, **how: Any) -> bytes:
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(table, path, **how)
@@ -104,13 +109,13 @@ def test_a_parquet_file_is_ready_when_it_has_its_end(tmp_path: Path) -> None:
 
 
 PACKED = [
-    ("a.csv.gz", gzip.compress(b"a\n1\n2\n")),
-    ("a.csv.gz", gzip.compress(b"a\n1\n") + gzip.compress(b"2\n")),
+    ("a.csv.gz", packed(b"a\n1\n2\n")),
+    ("a.csv.gz", packed(b"a\n1\n") + packed(b"2\n")),
     ("a.jsonl.zst", pa.compress(b'{"a": 1}\n{"a": 2}\n', codec="zstd", asbytes=True)),
     ("a.jsonl.zst", pa.compress(b'{"a": 1}\n', codec="zstd", asbytes=True)
         + pa.compress(b'{"a": 2}\n', codec="zstd", asbytes=True)),
-    ("a.json.gz", gzip.compress(b'[{"a": 1}, {"a": 2}]')),
-    ("A.CSV.GZ", gzip.compress(b"a\r\n1\r\n2\r\n")),
+    ("a.json.gz", packed(b'[{"a": 1}, {"a": 2}]')),
+    ("A.CSV.GZ", packed(b"a\r\n1\r\n2\r\n")),
 ]  # fmt: skip
 
 
@@ -126,7 +131,7 @@ def test_packed_files_go_on_in_the_middle(tmp_path: Path, name: str) -> None:
     rows = b"".join(b"%d,x\n" % i for i in range(50))
     content = b"a,b\n" + rows
     drops = Drops(tmp_path, batch_rows=7)
-    drops.put(name, gzip.compress(content) if name.endswith("gz") else pa.compress(content, codec="zstd", asbytes=True))
+    drops.put(name, packed(content) if name.endswith("gz") else pa.compress(content, codec="zstd", asbytes=True))
     seen: list[str] = []
     while part := drops.read(die_after=1):
         seen += [r["a"] for b in part for r in own(b)]
@@ -136,10 +141,10 @@ def test_packed_files_go_on_in_the_middle(tmp_path: Path, name: str) -> None:
 
 def test_a_packed_file_that_grew_is_read_from_its_old_end(tmp_path: Path) -> None:
     drops = Drops(tmp_path)
-    first = gzip.compress(b"a\n1\n2\n")
+    first = packed(b"a\n1\n2\n")
     drops.put("a.csv.gz", first)
     assert [r["a"] for r in drops.rows()] == ["1", "2"]
-    drops.put("a.csv.gz", first + gzip.compress(b"3\n"))
+    drops.put("a.csv.gz", first + packed(b"3\n"))
     assert [r["a"] for r in drops.rows()] == ["3"]
     assert drops.batches[-1].positions.to_pylist() == [4]
 
@@ -147,11 +152,11 @@ def test_a_packed_file_that_grew_is_read_from_its_old_end(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
-        ("a.csv.gz", gzip.compress(b"a\n1\n" * 1000)[:-9], "the file cannot be unpacked (gzip): Truncated"),
+        ("a.csv.gz", packed(b"a\n1\n" * 1000)[:-9], "the file cannot be unpacked (gzip): Truncated"),
         ("a.csv.gz", b"a\n1\n", "the file cannot be unpacked (gzip): zlib inflate failed: incorrect header check"),
-        ("a.csv.gz", gzip.compress(b"a\n1\n", mtime=0) + b"junk", "the file cannot be unpacked (gzip): zlib inflate failed"),
+        ("a.csv.gz", packed(b"a\n1\n") + b"junk", "the file cannot be unpacked (gzip): zlib inflate failed"),
         ("a.csv.zst", pa.compress(b"a\n1\n" * 99, codec="zstd", asbytes=True)[:-3], "the file cannot be unpacked (zs"),
-        ("a.csv.gz", gzip.compress(b"0" * 3_000_000), "the file unpacks to more than max_file_size, 1000000 bytes"),
+        ("a.csv.gz", packed(b"0" * 3_000_000), "the file unpacks to more than max_file_size, 1000000 bytes"),
         ("a.csv", b"0" * 1_000_001, "the file has 1000001 bytes; max_file_size is 1000000"),
     ],
 )  # fmt: skip
@@ -190,7 +195,7 @@ def test_all_formats_give_the_same_rows(tmp_path: Path) -> None:
     drops.put("a.jsonl", "\n".join(numbers))
     drops.put("b.json", f"[{','.join(numbers)}]")
     quoted = [["" if v is None else '"' + v.replace('"', '""') + '"' for v in r.values()] for r in rows]
-    drops.put("c.csv.gz", gzip.compress("\n".join(["city,amount,at", *map(",".join, quoted)]).encode()))
+    drops.put("c.csv.gz", packed("\n".join(["city,amount,at", *map(",".join, quoted)]).encode()))
     tables = [b.table.select(sorted(hints)) for b in drops.read() if b.item]
     assert len(tables) == 4
     for table in tables:
