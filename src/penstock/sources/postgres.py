@@ -1,13 +1,43 @@
 """`type: postgres`: a table or a query of PostgreSQL, polled.
 
 A round takes the highest value of the cursor's columns (the mark), sees who was open then, and reads up to the highest
-mark that can no longer get rows below it (`_postgres_marks` has the reasoning). Rows come by COPY in the order of the
-cursor's columns, from one snapshot per reading, and are parsed column-wise (`_postgres_copy`). The cursor is the last
-complete value, so equal values are never split and a kill in the middle costs nothing. Rows that the open
-transactions hold back are read by a later round; `waiting` says whose they are.
+mark that can no longer get rows below it. Rows come by COPY in the order of the cursor's columns, from one snapshot
+per reading. The cursor is the last complete value, so equal values are never split, and a kill in the middle of a first
+reading costs nothing. A stream without a primary key needs an incrementing column, or a list, that is unique.
 
-`bulk` copies everything from one snapshot into a local file first, and the batches come from there: it can go on after
-a kill, and the server's snapshot is not held longer than the copy takes (`_postgres_bulk`).
+| mode | finds | needs |
+| --- | --- | --- |
+| `incrementing` | new rows, by a column whose values a sequence hands out | the column, best with an index |
+| `timestamp` | new and changed rows, by the time of their last change | a column that each change sets to `now()` |
+| `timestamp+incrementing` | the same; the id tells equal times apart | both columns, best with an index over both |
+| `bulk` | everything, once, from one snapshot | nothing |
+
+**No row is skipped whose transaction commits late**, even one that has taken an id or `now()` long before it writes.
+While such a transaction is open, rows above the mark wait, `status` names its pid and since when it is open, and rows
+below the mark are not held up. Ids wait only for transactions that have written something or taken a value of a
+sequence; times wait for every transaction that began before the mark, readers too (and, for a role that may not see
+when others began, or a column without time zone, for every one that is open). `GRANT pg_read_all_stats` to the role
+lets it see more and wait for less.
+
+Where that cannot be guaranteed, because the server does not know either:
+
+- a sequence with `CACHE` above 1: sessions hold low values back (told at the start)
+- ids that clients make, or fetch from the sequence in an earlier transaction than the one that writes the row
+- times that clients set from their own clocks, and a server's clock that is set back: `delay:` gives them a margin
+- a hot standby, which does not show the primary's transactions (told at the start)
+- a `query:` that joins: a row whose partner is written after the cursor passed it (`validate` warns)
+- rows that are changed or deleted later (incrementing), or deleted (timestamp modes)
+
+Rows whose cursor column is NULL, NaN or infinite are never read, and a timestamp in the future is read when its time
+has come; both are told at the start. In the hour that clocks repeat in autumn, rows with a timestamp without zone are
+read once it is over.
+
+Values come without loss: whole numbers, numeric(p,s) up to 38 digits, booleans, dates and times as such; real and
+double as their shortest text says; arrays and composites as JSON; numeric without precision, uuid, json, enums,
+intervals, bytes (hex) and all other types as PostgreSQL prints them.
+
+The session is read-only and needs nothing but SELECT. It keeps its settings for as long as it lives, so a pooler in
+between must pool sessions, not transactions.
 """
 
 from __future__ import annotations
@@ -17,7 +47,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 import numpy as np
@@ -80,7 +110,8 @@ class PostgresConfig(SourceConfig):
         default=None, description="The column with the time of a row's last change", examples=["updated_at"]
     )
     delay: Duration = Field(
-        default=timedelta(0),
+        default="0s",
+        validate_default=True,
         description="How old a timestamp must be before it is read; a margin for clocks of clients",
         examples=["5s"],
     )
