@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from penstock.errors import PenstockError
 from penstock.project.model import Project
@@ -63,6 +63,15 @@ class LakeConfig(SourceConfig):
     limit: ByteSize = Field(default=10, description="The greatest size")
     columns: tuple[str, ...] = Field(default=(), description="Names")
     pieces: int = Field(default=1, ge=1, description="How many")
+    color: str = Field(default="", description="A color, whose check repeats what it was given")
+
+    @field_validator("color")
+    @classmethod
+    def _is_a_color(cls, value: str) -> str:
+        if value not in ("", "red", "green"):
+            msg = f"{value!r} is no color"
+            raise ValueError(msg)
+        return value
 
 
 class HeapConfig(SourceConfig):

@@ -206,6 +206,17 @@ def test_rules(tmp_path: Path, keys: str, rules: dict[str, object]) -> None:
     assert {key: getattr(found, key) for key in rules} == rules
 
 
+@pytest.mark.parametrize(
+    "tolerance", ["mustBeLessThan: 1, unit: percent", "mustBeLessThan: 5", "mustNotBe: 0", "mustBe: 1"]
+)
+def test_valid_values_that_tolerate_others_are_no_rule_of_a_row(tmp_path: Path, tolerance: str) -> None:
+    rule = f"{{metric: invalidValues, arguments: {{validValues: [a]}}, {tolerance}}}"
+    stream, project = contract(tmp_path, f"{{name: c, quality: [{rule}]}}")
+    assert not project.problems
+    assert stream.columns[0].enum is None
+    assert stream.not_acted_on == ("s.c: the quality rule invalidValues is over the whole set and is not checked",)
+
+
 def test_valid_values_by_version(tmp_path: Path) -> None:
     old = "logicalType: string, quality: [{type: library, rule: validValues, validValues: [a, b], mustBe: 0}]"
     assert column(tmp_path / "a", old, "v3.0.2").enum == ("a", "b")

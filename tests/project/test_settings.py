@@ -87,6 +87,12 @@ def test_an_environment_replaces_some_keys_whole_and_lays_the_rest_over(tmp_path
     assert project.settings.state == tmp_path / "here"
 
 
+def test_an_environments_store_is_the_whole_store(tmp_path: Path) -> None:
+    text = "name: a\nstore: {url: 'postgresql://base/db'}\nenvironments: {test: {store: {schema: x}}}\n"
+    project = read(tmp_path, {"penstock.yaml": text}, env="test")
+    assert project.settings.store == StoreSettings(None, "x")
+
+
 def test_environments_that_are_not_chosen_are_not_resolved(tmp_path: Path) -> None:
     project = read(tmp_path, {"penstock.yaml": ENVIRONMENTS})
     assert not project.problems

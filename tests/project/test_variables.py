@@ -169,13 +169,20 @@ def test_a_missing_secret_file_is_a_warning_until_needed(tmp_path: Path) -> None
 
 
 def test_what_a_variable_holds_is_not_repeated_in_errors(tmp_path: Path) -> None:
-    files = {"sources/drops.yaml": f"{SOURCE}wait: ${{W}}\npieces: ${{N}}\nformat: ${{F}}\n"}
-    project = read(tmp_path, files, environ={"W": "hunter2", "N": "hunter2", "F": "hunter2"})
+    files = {"sources/drops.yaml": f"{SOURCE}wait: ${{W}}\npieces: ${{W}}\nformat: ${{W}}\ncolor: x${{W}}\n"}
+    project = read(tmp_path, files, environ={"W": "hunter2"})
     assert told(project.problems) == [
         "sources/drops.yaml:4:7 PEN106 '${W}' should be a duration: a number and ms, s, m, h or d, e.g. 10s",
-        "sources/drops.yaml:5:9 PEN106 '${N}' is not a whole number",
-        "sources/drops.yaml:6:9 PEN106 '${F}' is not one of csv, json (known: csv, json)",
+        "sources/drops.yaml:5:9 PEN106 '${W}' is not a whole number",
+        "sources/drops.yaml:6:9 PEN106 '${W}' is not one of csv, json (known: csv, json)",
+        "sources/drops.yaml:7:8 PEN106 'x${W}' is no color",
     ]
+
+
+def test_nothing_of_a_secret_is_repeated(tmp_path: Path) -> None:
+    files = {"sources/drops.yaml": f"{SOURCE}color: ${{W}}\n"}
+    project = read(tmp_path, files, environ={"W": "postgresql://u:hunter2@h/d'"})
+    assert only(project) == "sources/drops.yaml:4:8 PEN106 '${W}' holds a secret that is not valid here"
 
 
 def test_declared_secrets_of_connectors_are_known_by_their_names() -> None:

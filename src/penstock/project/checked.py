@@ -153,7 +153,9 @@ def _message(document: Document, error: ErrorDetails, path: KeyPath) -> str:
     cause = error.get("ctx", {}).get("error")
     message = str(cause) if cause is not None else _SHOULD.sub("should", error["msg"])
     node = document.node(path)
-    for _, inner in node.walk() if node is not None else ():
+    for below, inner in node.walk() if node is not None else ():
+        if inner.hidden and holds_secret((*document.at, *path, *below), str(inner.value)):
+            return "holds a secret that is not valid here"  # any more words might repeat a part of it
         if inner.hidden and str(inner.value):
             message = message.replace(str(inner.value), inner.text)
     return message
