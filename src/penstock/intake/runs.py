@@ -34,6 +34,11 @@ Indices = npt.NDArray[np.int64]
 
 MERGE_ROWS = 131_072
 """Entries merged at a time."""
+FIND_ROWS = 4_194_304
+"""Entries whose pages a lookup maps at a time, about."""
+_PER_MISS = 8192
+"""Entries on the pages the system maps around the one that is read (64 KiB)."""
+_HASHED_BYTES = 16_777_216
 _HEADER = 4096
 _WORD = 8
 
@@ -60,10 +65,19 @@ class Run:
         if self.filter is not None:
             asked = np.flatnonzero(_maybe(self.filter, hashes))
             hashes = hashes[asked]
+        pieces = 1 + min(len(self), len(hashes) * _PER_MISS) // FIND_ROWS
+        parts = np.array_split(hashes, pieces)
+        found = [self._find(part) for part in parts]
+        starts = np.cumsum([0, *(len(part) for part in parts[:-1])])
+        hit = np.concatenate([start + where for start, (where, _) in zip(starts, found, strict=True)])
+        return (hit if asked is None else asked[hit]), np.concatenate([at for _, at in found])
+
+    def _find(self, hashes: Words) -> tuple[Indices, Indices]:
         keys = self.columns[0]
         at = np.searchsorted(keys, hashes, side="right").astype(np.int64) - 1
         hit = np.flatnonzero((at >= 0) & (keys[np.maximum(at, 0)] == hashes))
-        return (hit if asked is None else asked[hit]), at[hit]
+        self.forget_pages()
+        return hit, at[hit]
 
     def all_of(self, hash_: int) -> Iterator[tuple[int, ...]]:
         """Yields the entries of one hash, from new to old."""
@@ -183,6 +197,14 @@ def merge_to_file(runs: Sequence[Run], keep: Keep, path: Path) -> Run | None:
     return open_run(path, verify=False)
 
 
+def _checksum(run: Run, column: Words | Bits) -> int:
+    data, check = _bytes(column), 0
+    for start in range(0, len(data), _HASHED_BYTES):
+        check = zlib.crc32(data[start : start + _HASHED_BYTES], check)
+        run.forget_pages()
+    return check
+
+
 def _bytes(column: Words | Bits) -> memoryview:
     return np.ascontiguousarray(column).view(np.uint8).data
 
@@ -210,8 +232,7 @@ def open_run(path: Path, *, verify: bool = True) -> Run:
         msg = f"{path}: {error}"
         raise DamagedRun(msg) from error
     run = Run(tuple(words[i * capacity : i * capacity + entries] for i in range(width)), filter_, path, mapped)
-    found = [zlib.crc32(_bytes(c)) for c in run.columns] + [zlib.crc32(_bytes(filter_))] if verify else header["checks"]
-    if found != header["checks"]:
+    if verify and [_checksum(run, c) for c in (*run.columns, filter_)] != header["checks"]:
         msg = f"{path}: checksums differ"
         raise DamagedRun(msg)
     run.forget_pages()
