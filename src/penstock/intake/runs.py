@@ -232,7 +232,8 @@ def open_run(path: Path, *, verify: bool = True) -> Run:
         msg = f"{path}: {error}"
         raise DamagedRun(msg) from error
     run = Run(tuple(words[i * capacity : i * capacity + entries] for i in range(width)), filter_, path, mapped)
-    if verify and [_checksum(run, c) for c in (*run.columns, filter_)] != header["checks"]:
+    arrays: list[Words | Bits] = [*run.columns, filter_]
+    if verify and [_checksum(run, array) for array in arrays] != header["checks"]:
         msg = f"{path}: checksums differ"
         raise DamagedRun(msg)
     run.forget_pages()
