@@ -11,9 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from penstock.plan.macros import LIMIT
 from penstock.plan.model import Plan
 from tests.plan import support
 
+MODES = {"round": ROUND_HALF_UP, "floor": ROUND_FLOOR, "ceil": ROUND_CEILING, "trunc": ROUND_DOWN}
 PRECISE = Context(prec=200)
 CENTS = st.integers(-(10**12) + 1, 10**12 - 1).map(lambda n: Decimal(n).scaleb(-2, PRECISE))
 WHOLE = st.integers(-(2**31) + 1, 2**31 - 1)
@@ -106,6 +108,24 @@ def test_variance_does_not_cancel(con: duckdb.DuckDBPyConnection, amounts: list[
     mean = sum((Fraction(a) for a in amounts), Fraction()) / len(amounts)
     expected = float(sum(((Fraction(a) - mean) ** 2 for a in amounts), Fraction()) / len(amounts))
     assert support.run_whole(con, p)[0][0] == pytest.approx(expected, rel=1e-12, abs=1e-12)
+
+
+BIG = st.integers(-(10**37), 10**37) | st.integers(-(10**19), 10**19) | st.integers(-1000, 1000)
+
+
+@settings(max_examples=150, deadline=None)
+@given(n=BIG, d=BIG.filter(bool), shift=st.integers(0, 20), mode=st.sampled_from(["round", "floor", "ceil", "trunc"]))
+def test_the_macros_divide_at_every_size(con: duckdb.DuckDBPyConnection, n: int, d: int, shift: int, mode: str) -> None:
+    """One division where it fits, long division elsewhere; what fits in neither is an error."""
+    powers = f"{10 ** (shift // 2)}::HUGEINT, {10 ** (shift - shift // 2)}::HUGEINT"
+    limit = f", {LIMIT // 10**shift}::HUGEINT" if mode == "round" else ""
+    expected = rounded(Fraction(n * 10**shift, d), 0, MODES[mode])
+    try:
+        got = con.execute(f"SELECT penstock_div_{mode}(({n})::HUGEINT, ({d})::HUGEINT, {powers}{limit})").fetchone()
+    except duckdb.OutOfRangeException:
+        assert abs(expected) * 10 >= 2**127 or abs(d) * 10 ** (shift - shift // 2) >= 2**127
+        return
+    assert got == (int(expected),)
 
 
 def test_a_known_average_that_doubles_get_wrong(con: duckdb.DuckDBPyConnection) -> None:

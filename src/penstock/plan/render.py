@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from penstock.plan import exact
+from penstock.plan.macros import LIMIT
 from penstock.plan.times import span_of
 from penstock.plan.tree import NULL, Node, Order, rebuild
 from penstock.sqltypes import DOUBLE, TIMESTAMP, SqlType, decimal
@@ -139,20 +140,48 @@ def _quotient(node: Node) -> str:
 
     On unscaled integers: n / 10**s / (d / 10**t) at scale u is n * 10**(u - s + t) / d.
     """
-    numerator, denominator = node.args
     scale = node.type.scale
-    shift = scale - exact.digits(numerator)[1] + exact.digits(denominator)[1]
-    n, d = _unscaled(numerator), _unscaled(denominator)
-    if shift < 0:
-        d = f"({d} * CAST('1{'0' * -shift}' AS HUGEINT))"
-        shift = 0
-    p1, p2 = 10 ** (shift // 2), 10 ** (shift - shift // 2)
-    whole = f"penstock_div_{node.value}({n}, {d}, CAST({p1} AS HUGEINT), CAST({p2} AS HUGEINT))"
-    sql = f"CAST({whole} AS DECIMAL(38,0))"
+    sql = f"CAST({_whole_quotient(node)} AS DECIMAL(38,0))"
     if scale:
         # A product with the smallest decimal moves the point without touching a digit.
         sql = f"{sql} * CAST('{10**-scale:.{scale}f}' AS DECIMAL({scale},{scale}))"
     return sql if node.type == decimal(38, scale) and not scale else f"CAST({sql} AS {node.type.duckdb})"
+
+
+def _whole_quotient(node: Node) -> str:
+    """Renders the quotient times 10 ** its scale as HUGEINT."""
+    numerator, denominator = node.args
+    shift = node.type.scale - exact.digits(numerator)[1] + exact.digits(denominator)[1]
+    n, d = _unscaled(numerator), _unscaled(denominator)
+    if shift < 0:
+        d = f"({d} * CAST('1{'0' * -shift}' AS HUGEINT))"
+    up = max(shift, 0)
+    powers = f"CAST({10 ** (up // 2)} AS HUGEINT), CAST({10 ** (up - up // 2)} AS HUGEINT)"
+    if node.value != "round":
+        return f"penstock_div_{node.value}({n}, {d}, {powers})"
+    whole = f"penstock_div_round({n}, {d}, {powers}, CAST({LIMIT // 10**up} AS HUGEINT))"
+    small_n, small_d = _small(numerator, up), _small(denominator, max(-shift, 0))
+    if small_n is None or small_d is None:
+        return whole
+    quick = f"CAST(penstock_round({small_n[0]}, {small_d[0]}) AS HUGEINT)"
+    return f"CASE WHEN {small_n[1]} AND {small_d[1]} THEN {quick} ELSE {whole} END"
+
+
+def _small(node: Node, shift: int) -> tuple[str, str] | None:
+    """Renders an exact number times 10 ** (its scale + shift) as BIGINT, and the condition under which it fits.
+
+    None when it would fit too seldom to be worth the text.
+    """
+    scale = node.type.scale if node.type.kind == "decimal" else 0
+    room = 17 - 2 * scale - shift
+    if room < 6:
+        return None
+    sql, limit = render(node), 10**room
+    fits = f"{sql} BETWEEN -{limit} AND {limit}"
+    if node.type.kind != "decimal" or scale + shift == 0:
+        power = f" * {10**shift}" if shift else ""
+        return f"CAST({sql} AS BIGINT){power}", fits
+    return f"CAST(CAST({sql} AS DECIMAL(18,{scale})) * {_power(scale + shift)} AS BIGINT)", fits
 
 
 def _local(node: Node) -> str:

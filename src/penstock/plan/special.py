@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from zoneinfo import available_timezones
 
 from sqlglot import exp
@@ -152,12 +153,18 @@ def at_time_zone(builder: Builder, zone: exp.Expr, value: Node) -> Node:
 
 def checked_zone(name: str) -> str:
     """Returns the name of an IANA time zone. Raises TimezoneError."""
-    known = available_timezones() - {"localtime"}  # the only name of the system's that DuckDB does not know
+    known = _zones()
     if name in known:
         return name
     near = nearest(name, known)
     msg = f"{name!r} is no time zone"
     raise TimezoneError(msg, hint=near if near.startswith("did") else "e.g. UTC or Europe/Berlin")
+
+
+@cache
+def _zones() -> frozenset[str]:
+    """Returns the zones both the system and DuckDB know."""
+    return frozenset(available_timezones() - {"localtime"})
 
 
 def _timezone(builder: Builder, name: str, args: list[Node]) -> Node:
