@@ -35,6 +35,7 @@ from tests.engines.hand import (
     top_salesmen,
     totals,
     whole,
+    whole_windows,
 )
 
 
@@ -81,6 +82,8 @@ class Kept:
 
     def check(self) -> None:
         assert self.answer.sorted() == whole(self.plan, self.log.slices)
+        counts = {window: late for window, (_, *late) in self.answer.windows.items()}
+        assert counts == {w: list(n) for w, n in whole_windows(self.plan, self.log.slices).items()}
 
 
 def test_engines_are_found_and_take_the_same_arguments() -> None:

@@ -303,6 +303,21 @@ def whole(plan: Plan, slices: Iterable[Slice]) -> list[tuple[Any, ...]]:
         return sorted((tuple(r.values()) for r in rows.cast(target).to_pylist()), key=repr)
 
 
+def whole_windows(plan: Plan, slices: Iterable[Slice]) -> dict[str, tuple[int, int]]:
+    """Counts the late rows of each window over the log itself: (restated, set aside), net, by the window's text."""
+    if not plan.window:
+        return {}
+    group = next(g for g in plan.steps.groups if g.column == plan.window.column)
+    with duckdb.connect() as con:
+        con.execute(f"SET TimeZone = '{plan.timezone}'")
+        con.register("log", pa.concat_tables([s.table for s in slices]))
+        late = f"sum(_weight) FILTER (WHERE coalesce({plan.window.end} <= _watermark, false))"
+        where = f"_weight <> 0 AND ({plan.steps.where or 'true'})"
+        query = f"SELECT ({group.sql})::VARCHAR, coalesce({late}, 0)::BIGINT FROM log WHERE {where} GROUP BY 1"
+        counts = con.execute(query).fetchall()
+    return {window: (n, 0) if plan.late == "restate" else (0, n) for window, n in counts}
+
+
 def at(day: int, hour: float = 12.0) -> datetime:
     """Returns an instant in January 2026, UTC."""
     return datetime.fromisoformat("2026-01-01T00:00:00+00:00") + timedelta(days=day - 1, hours=hour)

@@ -31,6 +31,7 @@ from tests.engines.hand import (
     top_sales_by_city,
     top_salesmen,
     whole,
+    whole_windows,
 )
 
 
@@ -92,6 +93,9 @@ def test_every_way_of_merging_gives_the_whole_select(
             state.rollback()
         advance(state, log, answer)
         assert answer.sorted() == whole(plan, log.slices)
+        assert {w: late for w, (_, *late) in answer.windows.items()} == {
+            w: list(n) for w, n in whole_windows(plan, log.slices).items()
+        }
         if rng.random() < 0.3:
             state.close()
             state = open_state(plan, tmp_path, log)
