@@ -9,8 +9,8 @@ import traceback
 from pathlib import Path
 from typing import Annotated
 
-import click
 import typer
+from typer.exceptions import TyperException
 
 from penstock import __version__
 from penstock.cli import common
@@ -71,12 +71,11 @@ def _run() -> int:
     try:
         result = app(standalone_mode=False)
         return int(result) if isinstance(result, int) else 0
-    except click.exceptions.Exit as done:
+    except typer.Exit as done:
         return done.exit_code
-    except click.ClickException as wrong:
-        wrong.show()
-        return 2
-    except (KeyboardInterrupt, click.exceptions.Abort):
+    except TyperException as wrong:
+        return _wrong_usage(wrong)
+    except (KeyboardInterrupt, typer.Abort):
         return 130
     except PenstockErrors as several:
         common.print_errors(several.errors, as_json=common.Globals.current.json)
@@ -87,9 +86,24 @@ def _run() -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as refused:
+        common.print_errors([common.system_refused(refused)], as_json=common.Globals.current.json)
+        return 1
     except Exception as unexpected:  # noqa: BLE001 (the last line of defence: shown as an error with a code)
         common.print_errors([internal_error(unexpected)], as_json=common.Globals.current.json)
         return 1
+
+
+def _wrong_usage(wrong: TyperException) -> int:
+    """Prints what the parser of the command line found; the help where a group was called without a verb."""
+    path = getattr(getattr(wrong, "ctx", None), "command_path", "penstock")
+    text = wrong.format_message()
+    if text.startswith("Usage:"):
+        typer.echo(text, err=True)
+    else:
+        error = common.WrongUsage(text.rstrip("."), hint=f"`{path} --help` shows what it takes")
+        common.print_errors([error], as_json=common.Globals.current.json)
+    return 2
 
 
 def internal_error(unexpected: BaseException) -> common.InternalError:

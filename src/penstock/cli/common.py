@@ -49,6 +49,14 @@ class WrongUsage(PenstockError):
     title = "wrong usage"
 
 
+class SystemRefused(PenstockError):
+    """The operating system refused a verb a file or a folder: it is not there, may not be used, or the disk is full.
+    The message names it. Mend that and call the verb again."""
+
+    code = "PEN904"
+    title = "the system refused"
+
+
 class InternalError(PenstockError):
     """Something happened that Penstock did not expect: a defect of Penstock. Nothing was committed that should not
     be; the run can be started again. The details are in the file that the message names."""
@@ -124,13 +132,21 @@ def load(options: Common, parts: Sequence[str] = STORE_PARTS) -> Project:
     return project
 
 
+def system_refused(error: OSError) -> SystemRefused:
+    """Returns the error for what the operating system said."""
+    text = error.strerror or str(error)
+    found = f"{error.filename}: {text}" if error.filename else text
+    return SystemRefused(found, hint="see that the path is right, that you may use it, and that the disk has room")
+
+
 def out_console() -> Console:
-    """stdout for people; wide enough to not fold tables when it is no terminal."""
-    return Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 200)
+    """stdout for people; wide enough to not fold tables when it is no terminal. Values are printed as they are."""
+    wide = None if sys.stdout.isatty() else 200
+    return Console(highlight=False, soft_wrap=True, markup=False, emoji=False, width=wide)
 
 
 def err_console() -> Console:
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+    return Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
 def print_json(document: object) -> None:

@@ -28,10 +28,17 @@ from penstock.cli.common import (
 from penstock.errors import PenstockError
 from penstock.sqltypes import DOUBLE, SqlType, decimal
 from penstock.store.connect import Connection, Store, explain
-from penstock.store.errors import StoreRefused
 
 FORMATS = ("table", "csv", "json", "parquet")
 CHUNK = 10_000
+DECLARE = "DECLARE answer NO SCROLL CURSOR FOR "
+AS_JSON = ("SELECT row_to_json(q)::text FROM (\n", "\n) q")
+_HINTS = {
+    "": "write one SELECT in PostgreSQL's SQL; `penstock store url` gives a connection string for anything else",
+    "42703": "`penstock query 'TABLE name'` shows a table's columns",
+    "42P01": "`penstock status` lists the result tables",
+}
+"""By SQLSTATE, where PostgreSQL has none of its own."""
 _ARROW = {
     "int2": SqlType("smallint"), "int4": SqlType("integer"), "int8": SqlType("bigint"), "float4": DOUBLE,
     "float8": DOUBLE, "bool": SqlType("boolean"), "date": SqlType("date"), "time": SqlType("time"),
@@ -69,24 +76,28 @@ def query(
         try:
             _WRITERS[form](connection, sql.strip().rstrip(";"))
         except psycopg.Error as error:
-            raise _explained(error, store) from error
+            before = len(DECLARE) + (len(AS_JSON[0]) if form == "json" else 0)
+            raise _explained(error, store, before) from error
 
 
-def _explained(error: psycopg.Error, store: Store) -> PenstockError:
-    why = explain(error, store)
-    if not isinstance(why, StoreRefused):
-        return why
+def _explained(error: psycopg.Error, store: Store, before: int) -> PenstockError:
+    """What is wrong with the statement is its writer's; what is wrong with the connection is the store's. `before`: the
+    characters that were put before the statement."""
+    state = error.sqlstate or ""
+    if (not state and isinstance(error, psycopg.OperationalError)) or state.startswith(("08", "57P", "53")):
+        return explain(error, store)
     text = error.diag.message_primary or str(error).strip()
-    place = f", at character {error.diag.statement_position}" if error.diag.statement_position else ""
-    hint = error.diag.message_hint or "`penstock status` lists the result tables"
-    return QueryRefused(f"{text}{place}", hint=hint)
+    position = int(error.diag.statement_position or 0) - before
+    place = f", at character {position}" if position > 0 else ""
+    return QueryRefused(f"{text}{place}", hint=error.diag.message_hint or _HINTS.get(state, _HINTS[""]))
 
 
 def _cursor(connection: Connection, sql: str) -> psycopg.Cursor[Any]:
     """Runs the statement read-only; rows come in chunks, so an answer of any size passes."""
     connection.execute("BEGIN READ ONLY")
     cursor = connection.cursor()
-    cursor.execute(psql.SQL("DECLARE answer NO SCROLL CURSOR FOR {}").format(psql.SQL(sql)))
+    # Prepared, as a prepared statement is one statement: a second one behind a semicolon is refused, not run.
+    cursor.execute((DECLARE + sql).encode(), prepare=True)
     cursor.execute(psql.SQL("FETCH {} FROM answer").format(CHUNK))
     return cursor
 
@@ -126,7 +137,7 @@ def _write_csv(connection: Connection, sql: str) -> None:
 
 def _write_json(connection: Connection, sql: str) -> None:
     """One array of objects; numbers with all the digits PostgreSQL has."""
-    cursor = _cursor(connection, f"SELECT row_to_json(q)::text FROM (\n{sql}\n) q")
+    cursor = _cursor(connection, sql.join(AS_JSON))
     before = "["
     for chunk in _chunks(cursor):
         for (row,) in chunk:
