@@ -331,6 +331,18 @@ def test_sequences_that_do_not_only_rise_are_told(reader: Make, database: str, o
     assert [n.message.startswith(note) for n in told if isinstance(n, Notice)] == [True]
 
 
+def test_a_table_that_was_emptied_and_began_anew_is_told(reader: Make, database: str) -> None:
+    run(database, "CREATE TABLE t (id serial)", "INSERT INTO t SELECT FROM generate_series(1, 9)")
+    r = reader(table="t", **IDS)
+    r.round()
+    run(database, "TRUNCATE t RESTART IDENTITY", "INSERT INTO t DEFAULT VALUES")
+    told: list[Observation] = []
+    subscribe(told.append)
+    r.start()
+    unsubscribe(told.append)
+    assert [n.message[:43] for n in told if isinstance(n, Notice)] == ["no row has id at or above 9, which was read"]
+
+
 def test_times_are_read_in_utc_whatever_the_role_prefers(reader: Make, database: str) -> None:
     run(
         database,

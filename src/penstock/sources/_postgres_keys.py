@@ -58,6 +58,9 @@ class Keys:
         """Returns the condition `the row is after at`. A time mark alone stands for all rows of that time."""
         return self._compare(">", at)
 
+    def at_least(self, key: Key) -> str:
+        return self._compare(">=", key)
+
     def up_to(self, mark: Key) -> str:
         return self._compare("<=", mark)
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
+from psycopg.errors import QueryCanceled
 from psycopg.rows import tuple_row
 
 from penstock.project.model import Stream
 from penstock.sources._postgres_columns import quote
 from penstock.sources._postgres_keys import Keys
+from penstock.sources._postgres_marks import Key
 from penstock.sources._postgres_wire import Connection
 from penstock.sources.errors import PostgresCursorType
 
@@ -47,29 +50,63 @@ WHERE s.seqrelid IN (
 """
 
 
-def notes_about(conn: Connection, table: str | None, relation: str, keys: Keys, timezone: str) -> list[str]:
+PATIENCE_MS = 2000
+"""How long a look at the rows may take; on a large table without an index it is given up."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is looked at: the table (None: a query) and the FROM item, the cursor's columns and how far it is."""
+
+    table: str | None
+    relation: str
+    keys: Keys
+    at: Key | None
+    timezone: str
+
+
+def notes_about(conn: Connection, subject: Subject) -> list[str]:
     """Returns what this server does not guarantee, one sentence each. Raises PostgresCursorType for ids that fall."""
+    relation, keys = subject.relation, subject.keys
     if not keys.columns:
         return []
     notes = []
+    names = ", ".join(c.name for c in keys.columns)
     if _true(conn, "SELECT pg_catalog.pg_is_in_recovery()"):
         notes.append(
             "this is a hot standby: it does not show the primary's open transactions, so rows of transactions that"
             " commit late may be missed; connect to the primary"
         )
-    if table is not None:
+    if subject.table is not None:
         notes += _about_sequences(conn, relation.removesuffix(" AS q"), keys)
     if _true(conn, f"SELECT EXISTS (SELECT 1 FROM {relation} WHERE ({keys.countable()}) IS NOT TRUE)"):
-        names = ", ".join(c.name for c in keys.columns)
         notes.append(f"rows where {names} is NULL, NaN or infinite are never read: no cursor passes them")
-    future = keys.future(timezone)
+    future = keys.future(subject.timezone)
     if future and _true(conn, f"SELECT EXISTS (SELECT 1 FROM {relation} WHERE {future})"):
         notes.append(f"rows whose {keys.columns[0].name} is in the future are read when that time has come")
+    if subject.at is not None and not keys.time:
+        notes += _about_lost_heights(conn, subject, names)
     return notes
 
 
+def _about_lost_heights(conn: Connection, subject: Subject, names: str) -> list[str]:
+    at = subject.at or ()
+    if not _true(conn, f"SELECT NOT EXISTS (SELECT 1 FROM {subject.relation} WHERE {subject.keys.at_least(at)})"):
+        return []
+    return [
+        f"no row has {names} at or above {'/'.join(at)}, which was read last; if the table was emptied and its sequence"
+        " began anew, new rows are missed until the source is reset"
+    ]
+
+
 def _true(conn: Connection, sql: str) -> bool:
-    row = conn.execute(sql).fetchone()
+    """Asks a yes-or-no question; an answer that takes too long counts as no."""
+    try:
+        with conn.transaction():
+            conn.execute(f"SET LOCAL statement_timeout = {PATIENCE_MS}")
+            row = conn.execute(sql).fetchone()
+    except QueryCanceled:
+        return False
     return bool(row and row[0])
 
 

@@ -63,7 +63,7 @@ from penstock.sources._postgres_columns import PgColumn, check_present, check_un
 from penstock.sources._postgres_copy import Target, target, without_refused
 from penstock.sources._postgres_keys import Keys, keys_of
 from penstock.sources._postgres_marks import Key, Marks
-from penstock.sources._postgres_notes import notes_about, warnings_about
+from penstock.sources._postgres_notes import Subject, notes_about, warnings_about
 from penstock.sources._postgres_read import Reading, read
 from penstock.sources._postgres_wire import Connection, connect, connection_string, translated
 from penstock.sources.base import ColumnsProbe, Cursor, RawBatch, Receipt, Refusal, Source, SourceConfig
@@ -215,7 +215,8 @@ class PostgresSource(Source, ColumnsProbe):
         """Says once what the server's settings do not guarantee."""
         conn = self._connected()
         with translated(self._what):
-            notes = notes_about(conn, self._config.table, self._relation, self._keys, self.context.file.timezone)
+            subject = Subject(self._config.table, self._relation, self._keys, self._at, self.context.file.timezone)
+            notes = notes_about(conn, subject)
         if self._config.mode == "bulk" and self.context.file.every_given:
             notes.append("bulk is read once; this version does not repeat it and log the difference")
         for note in notes:
