@@ -35,8 +35,8 @@ def entries(keys: list[int], position: int, events: list[int] | None = None) -> 
     return columns if events is None else (*columns, np.array(events, np.int64).view(np.uint64))
 
 
-def made(folder: Path, *, replaces: bool = False, forgets: bool = False) -> Memory:
-    return Memory(folder, "f", {"key": Table(folder, "key", forgets=forgets, replaces=replaces)})
+def made(folder: Path, *, forgets: bool = False) -> Memory:
+    return Memory(folder, "f", {"key": Table(folder, "key", forgets=forgets)})
 
 
 def add(kept: Memory, keys: list[int], position: int, event: int | None = None) -> None:
@@ -62,27 +62,40 @@ KEYS = st.lists(st.integers(0, 40), max_size=12)
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.tuples(KEYS, st.booleans()), max_size=20), st.booleans())
+@given(st.lists(st.tuples(KEYS, st.booleans()), max_size=20))
 def test_the_newest_entry_of_each_key_is_found_through_flushes_merges_and_restarts(
-    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[list[int], bool]], replaces: bool
+    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[list[int], bool]]
 ) -> None:
     folder = tmp_path_factory.mktemp("memory")
-    kept, known = made(folder, replaces=replaces), dict[int, list[tuple[int, int]]]()
+    kept, known = made(folder), dict[int, list[tuple[int, int]]]()
     for position, (keys, restart) in enumerate(steps, 1):
         add(kept, keys, position)
         for row, key in enumerate(keys):
             known.setdefault(key, []).append((position, row))
         if restart:
             kept.close()
-            kept = made(folder, replaces=replaces)
+            kept = made(folder)
             assert (kept.started, kept.point.position) == ("", position)
         assert newest(kept, list(range(42))) == [known.get(k, [None])[-1] for k in range(42)]
         for key in range(0, 42, 7):
             every = [(e.position, e.row) for e in kept.tables["key"].all_of(int(spread([key])[0]))]
             expected = known.get(key, [])[::-1]
-            assert every == (expected[:1] if replaces else expected)
+            assert every == expected[:1]
     kept.close()
     assert {p.name for p in folder.glob("*.run")} == kept.tables["key"].kept()
+
+
+def test_all_entries_of_a_shared_hash_are_kept(tmp_path: Path) -> None:
+    kept = made(tmp_path)
+    shared = int(spread([7])[0])
+    kept.add({}, {"key": {shared}}, None)
+    for position in range(1, 30):
+        add(kept, [7, 8, *range(100, 110)], position)
+    kept.close()
+    again = made(tmp_path)
+    assert [e.position for e in again.tables["key"].all_of(shared)] == list(range(29, 0, -1))
+    assert [e.position for e in again.tables["key"].all_of(int(spread([8])[0]))] == [29]
+    assert len(again.tables["key"]) < 29 * 12 / 2
 
 
 def test_files_stay_few(tmp_path: Path) -> None:

@@ -67,13 +67,13 @@ class _Deciding:
     def __init__(self, stream: Stream, checked: Checked, memory: Memory, past: Past, watermark: Any) -> None:
         assert checked.hashes.keys is not None  # an upsert stream has a key, and a key both hashes
         assert checked.hashes.contents is not None
-        self._stream, self._checked, self._memory, self._past = stream, checked, memory, past
+        self._stream, self._checked, self._past = stream, checked, past
         self._keys, self._contents, self._watermark = checked.hashes.keys, checked.hashes.contents, watermark
         self._count = checked.table.num_rows
         self._deleted = checked.deleted if checked.deleted is not None else np.zeros(self._count, bool)
         self._positions = positions_of(checked)
         self._look = look_up(memory, KEY, checked.hashes.keys)
-        self._uniques = Uniques(stream, checked, memory)
+        self._uniques = Uniques(stream, checked, memory, Earlier(past.rows_at, ()))
         self._accepted = np.zeros(self._count, bool)
         self._emitted: list[_Emitted] = []
         self._verdicts: list[Verdict] = []
@@ -99,7 +99,7 @@ class _Deciding:
 
     def _one_by_one(self, slow: Indices) -> None:
         rows = Rows(self._stream, self._checked, slow)
-        entries = {row: self._candidates(row) for row in rows.slow}
+        entries = {row: self._look.entries(row) for row in rows.slow}
         needed = [e for found in entries.values() for e in found]
         needed += [e for row in rows.slow for e in self._uniques.entries(row)]
         self._earlier = Earlier(self._past.rows_at, needed)
@@ -109,10 +109,6 @@ class _Deciding:
             if key not in self._current:
                 self._current[key] = self._counting(row, key, entries[row])
             self._delete(row, rows, key) if self._deleted[row] else self._upsert(row, rows, key)
-
-    def _candidates(self, row: int) -> list[Entry]:
-        there = self._look.found.there[row]
-        return list(self._memory.tables[KEY].all_of(int(self._keys[row]))) if there else []
 
     def _counting(self, row: int, key: Key, entries: list[Entry]) -> _Current | None:
         """Returns what counts of `key` before this batch. Notes which keys share its hash."""

@@ -13,7 +13,7 @@ import pyarrow as pa
 from penstock.intake.check import Checked
 from penstock.intake.earlier import Earlier, RowsAt
 from penstock.intake.hashing import Hasher
-from penstock.intake.memory import Entry, Found, Memory
+from penstock.intake.memory import Entry, Found, Memory, Table, entry
 from penstock.intake.runs import Words, stable_order
 from penstock.project.model import Stream
 
@@ -77,19 +77,33 @@ class Lookup:
     found: Found
     repeated: Mask
     """Which hashes are in the batch more than once."""
+    table: Table
+
+    def entries(self, row: int) -> list[Entry]:
+        """Returns the entries that may be of the row's key or value, from new to old."""
+        if not self.found.there[row]:
+            return []
+        hash_ = int(self.hashes[row])
+        if hash_ in self.table.shared:
+            return list(self.table.all_of(hash_))
+        event = 0 if self.found.event is None else int(self.found.event[row])
+        return [entry((int(self.found.content[row]), int(self.found.place[row]), event))]
 
 
 def look_up(memory: Memory, name: str, hashes: Words) -> Lookup:
     """Asks memory for the newest entry of each hash."""
     order = stable_order(hashes)
     sorted_ = hashes[order]
-    found = memory.tables[name].find(sorted_)
+    table = memory.tables[name]
+    found = table.find(sorted_)
     equal = np.equal(sorted_[1:], sorted_[:-1])
     repeated = np.append(equal, False) | np.insert(equal, 0, False) if len(sorted_) else np.zeros(0, bool)
     back = np.empty_like(order)
     back[order] = np.arange(len(order))
     event = None if found.event is None else found.event[back]
-    return Lookup(hashes, Found(found.there[back], found.content[back], found.place[back], event), repeated[back])
+    return Lookup(
+        hashes, Found(found.there[back], found.content[back], found.place[back], event), repeated[back], table
+    )
 
 
 class Rows:
@@ -114,12 +128,13 @@ class Rows:
 class Uniques:
     """Who holds which value of the `unique` properties, as seen by the rows of one batch in their order."""
 
-    def __init__(self, stream: Stream, checked: Checked, memory: Memory) -> None:
-        self._stream, self._memory = stream, memory
+    def __init__(self, stream: Stream, checked: Checked, memory: Memory, earlier: Earlier) -> None:
+        """`earlier` stands for no row until `use` says where rows are."""
+        self._stream = stream
         self.columns = tuple(checked.hashes.uniques)
         self.lookups = {name: look_up(memory, UNIQUE + name, h) for name, h in checked.hashes.uniques.items()}
         self._here: dict[tuple[str, Any], tuple[Any, ...] | None] = {}
-        self._earlier: Earlier | None = None
+        self._earlier = earlier
 
     def contended(self, rows: int) -> Mask:
         """Which rows have a value that another row of the batch or of the log may have."""
@@ -130,9 +145,9 @@ class Uniques:
 
     def entries(self, row: int) -> Iterable[Entry]:
         """Yields the entries that may hold values of `row`."""
-        for name, look in self.lookups.items():
-            if look.hashes[row] and look.found.there[row]:
-                yield from self._memory.tables[UNIQUE + name].all_of(int(look.hashes[row]))
+        for look in self.lookups.values():
+            if look.hashes[row]:
+                yield from look.entries(row)
 
     def use(self, earlier: Earlier) -> None:
         """Sets where earlier rows are looked up."""
@@ -151,12 +166,10 @@ class Uniques:
         if (name, value) in self._here:
             return self._here[name, value], "an earlier row of this batch"
         look = self.lookups[name]
-        if self._earlier is None or not look.found.there[row]:
-            return None, ""
-        for entry in self._memory.tables[UNIQUE + name].all_of(int(look.hashes[row])):
-            if self._earlier.value(entry, name) == value:
-                held = None if entry.gone else self._earlier.key(entry, self._stream.primary_key)
-                return held, f"row {entry.row} of batch {entry.position}"
+        for found in look.entries(row):
+            if self._earlier.value(found, name) == value:
+                held = None if found.gone else self._earlier.key(found, self._stream.primary_key)
+                return held, f"row {found.row} of batch {found.position}"
         return None, ""
 
     def take(self, rows: Rows, row: int, holder: tuple[Any, ...]) -> None:

@@ -41,15 +41,16 @@ def decide(stream: Stream, checked: Checked, memory: Memory, past: Past) -> Outc
 
 class _Deciding:
     def __init__(self, stream: Stream, checked: Checked, memory: Memory, past: Past) -> None:
-        self._stream, self._checked, self._memory, self._past = stream, checked, memory, past
+        self._stream, self._checked, self._past = stream, checked, past
         self._count = checked.table.num_rows
         self._accepted = np.zeros(self._count, bool)
         self._duplicate = np.zeros(self._count, bool)
         self._verdicts: list[Verdict] = []
+        self._shared: set[int] = set()
         self._events = event_ticks(stream, checked.table) if stream.duplicates_within is not None else None
         self._horizon = memory.tables[KEY].horizon if KEY in memory.tables else None
         self._look = look_up(memory, KEY, checked.hashes.keys) if checked.hashes.keys is not None else None
-        self._uniques = Uniques(stream, checked, memory)
+        self._uniques = Uniques(stream, checked, memory, Earlier(past.rows_at, ()))
         self._here: dict[int, list[tuple[tuple[Any, ...], int, int]]] = {}
         """Key hash -> (key, content, row) of the rows of this batch accepted one by one."""
 
@@ -58,7 +59,9 @@ class _Deciding:
         if len(slow):
             self._one_by_one(slow)
         rows = self._checked.table.filter(pa.array(self._accepted)) if not self._accepted.all() else self._checked.table
-        return Outcome(rows, self._accepted, int(self._duplicate.sum()), self._verdicts, self._remembered())
+        return Outcome(
+            rows, self._accepted, int(self._duplicate.sum()), self._verdicts, self._remembered(), {KEY: self._shared}
+        )
 
     def _whole_columns(self) -> Indices:
         """Decides what needs no look at a single row; returns the others."""
@@ -103,9 +106,7 @@ class _Deciding:
             self._one(row, rows, candidates[row], earlier)
 
     def _candidates(self, row: int) -> list[Entry]:
-        if self._look is None or not self._look.found.there[row]:
-            return []
-        found = self._memory.tables[KEY].all_of(int(self._look.hashes[row]))
+        found = self._look.entries(row) if self._look is not None else []
         return [e for e in found if self._events is None or self._horizon is None or e.event >= self._horizon]
 
     def _one(self, row: int, rows: Rows, candidates: list[Entry], earlier: Earlier) -> None:
@@ -119,6 +120,8 @@ class _Deciding:
             self._verdicts.append(verdict)
             return
         self._accepted[row] = True
+        if alike or candidates:
+            self._shared.add(hash_)
         alike.append((key, content, row))
         self._uniques.take(rows, row, key)
 

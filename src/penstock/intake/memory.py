@@ -96,11 +96,9 @@ class _Merging:
 class Table:
     """Entries of one kind."""
 
-    def __init__(self, folder: Path, name: str, *, forgets: bool, replaces: bool) -> None:
-        """`forgets`: entries carry an event time. `replaces`: the newest entry of a hash is the only one that
-        counts, unless the hash is in `shared`."""
+    def __init__(self, folder: Path, name: str, *, forgets: bool) -> None:
+        """`forgets`: entries carry an event time. Of each hash only the newest entry counts, but of `shared` ones."""
         self._folder, self._name = folder, name
-        self._replaces = replaces
         self._fields = 4 if forgets else 3
         self._ram: list[Run] = []
         self._files: list[Run] = []
@@ -142,7 +140,7 @@ class Table:
         for run in reversed(self._runs()):
             for fields in run.all_of(hash_):
                 yield entry(fields[1:])
-                if self._replaces and hash_ not in self.shared:
+                if hash_ not in self.shared:
                     return
 
     def add(self, columns: Columns) -> None:
@@ -155,11 +153,9 @@ class Table:
 
     def _keep(self, columns: Columns) -> npt.NDArray[np.bool_]:
         hashes = columns[0]
-        kept = np.ones(len(hashes), bool)
-        if self._replaces:
-            kept[:-1] = hashes[1:] != hashes[:-1]
-            if self.shared:
-                kept |= np.isin(hashes, np.array(sorted(self.shared), np.uint64))
+        kept = np.append(hashes[1:] != hashes[:-1], True)
+        if self.shared:
+            kept |= np.isin(hashes, np.array(sorted(self.shared), np.uint64))
         if self._fields == 4 and self.horizon is not None:
             kept &= columns[3].view(np.int64) >= self.horizon
         return kept

@@ -135,7 +135,7 @@ class Recollection:
         weights = slice_.table["_weight"].combine_chunks().to_numpy(zero_copy_only=False)
         rows = slice_.table["_row"].combine_chunks().to_numpy(zero_copy_only=False).astype(np.int64)
         upserts = self.stream.changes == "upsert"
-        shared = {KEY: self._sharing(table, hashes.keys, weights < 0, memory)} if upserts else {}
+        shared = {KEY: self._sharing(table, hashes.keys, weights < 0, memory)}
         kept = np.ones(len(weights), bool) if upserts else weights > 0
         remembered = _remembered(hashes, rows, weights, kept)
         if self.stream.duplicates_within is not None and KEY in remembered:
@@ -172,15 +172,14 @@ class Recollection:
 
 
 def _tables(stream: Stream, folder: Path) -> dict[str, Table]:
-    replaces = stream.changes == "upsert"
     tables = {}
     if stream.primary_key:
         forgets = stream.duplicates_within is not None
-        tables[KEY] = Table(folder, KEY, forgets=forgets, replaces=replaces)
+        tables[KEY] = Table(folder, KEY, forgets=forgets)
     for i, column in enumerate(stream.columns):
         if is_unique(stream, column.name):
             name = UNIQUE + column.name
-            tables[name] = Table(folder, f"{UNIQUE}{i}", forgets=False, replaces=replaces)
+            tables[name] = Table(folder, f"{UNIQUE}{i}", forgets=False)
     return tables
 
 
