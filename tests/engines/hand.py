@@ -289,10 +289,11 @@ def whole(plan: Plan, slices: Iterable[Slice]) -> list[tuple[Any, ...]]:
         con.execute(f"SET TimeZone = '{plan.timezone}'")
         for macro in MACROS:
             con.execute(macro)
-        con.register("log", pa.concat_tables([s.table for s in slices]))
+        log = pa.concat_tables([s.table for s in slices])
+        con.register("log", log)
         late = f"coalesce({plan.window.end} <= _watermark, false)" if plan.window else "false"
         counting = f"NOT {late}" if plan.late == "set_aside" else "true"
-        columns = ", ".join(SALES.names)
+        columns = ", ".join(f'"{name}"' for name in log.column_names if not name.startswith("_"))
         con.execute(
             f'CREATE TABLE "{plan.stream}" AS SELECT {columns} FROM '
             f"(SELECT {columns}, sum(_weight) AS net FROM log WHERE {counting} GROUP BY ALL HAVING net > 0), "
