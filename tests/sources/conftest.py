@@ -38,6 +38,7 @@ def database(source_server: PrivateServer) -> Iterator[str]:
 def reader(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Reader]]:
     """Makes readers of `database`; a round of theirs does not wait for open transactions."""
     monkeypatch.setattr(postgres, "PATIENCE", 0.0)
+    monkeypatch.setattr(postgres, "BEGINNING", 0.0)
     made: list[Reader] = []
 
     def make(keyed: bool = True, **config: Any) -> Reader:

@@ -273,6 +273,27 @@ def test_role_that_cannot_see_other_sessions(reader: Make, two: Any, mode: Any, 
     assert sorted(seen) == [1, 2, 3]
 
 
+@pytest.mark.parametrize("column", ["timestamptz", "timestamp"])
+def test_who_is_open_is_asked_a_moment_after_a_time_mark(
+    reader: Make, database: str, monkeypatch: pytest.MonkeyPatch, column: str
+) -> None:
+    """A transaction's now() is taken before its lock is; so a mark of this very moment is not judged at once."""
+    run(database, f"CREATE TABLE sales (id int, at {column})")
+    r = reader(**TIMES)
+    r.start()
+    slept: list[float] = []
+    monkeypatch.setattr("penstock.sources.postgres.BEGINNING", 60.0)
+    monkeypatch.setattr("penstock.sources.postgres.time.sleep", slept.append)
+    run(database, "INSERT INTO sales VALUES (1, now() - interval '10 seconds')")
+    assert r.ids() == [1]
+    assert [40 < s < 51 for s in slept] == [True]
+    run(database, "UPDATE sales SET id = 2, at = at - interval '1 minute'")
+    r.cursor = {}
+    r.start()
+    assert r.ids() == [2]
+    assert len(slept) == 1
+
+
 def test_short_transaction_is_waited_for_within_the_round(
     reader: Make, two: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -98,6 +98,16 @@ class Keys:
         order = f"{_value(self.columns[0])} DESC" if self.time else self.order("DESC")
         return f"SELECT {', '.join(columns)} FROM {relation} WHERE {' AND '.join(conditions)} ORDER BY {order} LIMIT 1"
 
+    def age_sql(self, mark: Key, timezone: str) -> str | None:
+        """Returns the SELECT of the seconds since the time `mark`; None for ids."""
+        if not self.time:
+            return None
+        column = self.columns[0]
+        now = "pg_catalog.clock_timestamp()"
+        if column.base == "timestamp":
+            now = f"({now} AT TIME ZONE {literal(timezone)})"
+        return f"SELECT EXTRACT(epoch FROM {now} - {_literal(column, mark[0])})::float8"
+
     def may_write(self, mark: Key) -> str | None:
         """Returns the condition over pg_stat_activity a: may this transaction still write a row below `mark`?
 

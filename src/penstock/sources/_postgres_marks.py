@@ -10,7 +10,8 @@ written nothing has no xid.
 Who can write below the mark:
 - ids: those with an xid, or with a lock that writers take. nextval holds RowExclusiveLock on its sequence to the
   transaction's end, so who has neither took no id (readers hold nothing back).
-- times: every transaction that began at or before the mark, or whose beginning is hidden from our role.
+- times: every transaction that began at or before the mark, or whose beginning is hidden from our role. They are
+  listed a moment after the mark's time only: now() is taken shortly before a transaction becomes visible.
 - prepared transactions; one that ends by PREPARE is found among those, as its virtualxid goes only after it is there.
 - not: our own readers (they hold an advisory lock as a mark and are read-only), autovacuum, other databases.
 

@@ -24,6 +24,7 @@ Where that cannot be guaranteed, because the server does not know either:
 - a sequence with `CACHE` above 1: sessions hold low values back (told at the start)
 - ids that clients make, or fetch from the sequence in an earlier transaction than the one that writes the row
 - times that clients set from their own clocks, and a server's clock that is set back: `delay:` gives them a margin
+- a table that logical replication fills: its rows come in the order of their commits elsewhere
 - a hot standby, which does not show the primary's transactions (told at the start)
 - a `query:` that joins: a row whose partner is written after the cursor passed it (`validate` warns)
 - rows that are changed or deleted later (incrementing), or deleted (timestamp modes)
@@ -70,6 +71,11 @@ from penstock.sources.base import ColumnsProbe, Cursor, RawBatch, Receipt, Refus
 from penstock.sources.errors import PostgresCursorForeign, PostgresNotUnique
 
 Mode = Literal["incrementing", "timestamp", "timestamp+incrementing", "bulk"]
+
+BEGINNING = 0.5
+"""Seconds after which a transaction is surely visible. Its now() is the time at which its first statement arrived; its
+lock comes a moment later, and on a busy machine that moment can be long. So who is open is asked this long after a
+time mark at the earliest. Ids need no such pause: a lock is taken before an id is."""
 
 PATIENCE = 1.0
 """Seconds a round waits at its end for short transactions, before it leaves their rows to a later round."""
@@ -308,7 +314,19 @@ class PostgresSource(Source, ColumnsProbe):
         if row is None or not self._marks.wants_more(mark := tuple(row)):
             return
         emit(Step("postgres.mark_taken", self.context.file.name))
+        self._let_begin(conn, mark)
         self._marks.add(conn, mark, self._keys.may_write(mark))
+
+    def _let_begin(self, conn: Connection, mark: Key) -> None:
+        """Waits until a transaction whose now() is `mark` must be visible, see BEGINNING."""
+        sql = self._keys.age_sql(mark, self.context.file.timezone)
+        if sql is None:
+            return
+        with translated(self._what):
+            row = conn.execute(sql).fetchone()
+        age = float(row[0]) if row else 0.0
+        if age < BEGINNING:
+            time.sleep(BEGINNING - max(age, 0.0))
 
     def _bulk_round(self) -> Iterator[RawBatch]:
         """Reads everything once; nothing when that was done."""
