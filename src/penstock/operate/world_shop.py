@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as csv
 
 from penstock.operate.world import Made, SalesSpec, chunk_of, sales
-from penstock.operate.world_people import CITIES, People, people
+from penstock.operate.world_people import People, people
 
 TABLES = """
 CREATE TABLE customers (cust bigint PRIMARY KEY, name text NOT NULL, city text, email text);
@@ -145,8 +145,3 @@ class Feeder:
                 if debt >= 1:
                     self.sell(conn, int(debt))
                     debt -= int(debt)
-
-
-def cities() -> list[str]:
-    """Returns the names of the world's cities."""
-    return [c[0] for c in CITIES]
