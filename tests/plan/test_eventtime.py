@@ -7,6 +7,8 @@ instant of the grid.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from penstock.errors import PenstockErrors
@@ -126,6 +128,18 @@ def test_the_shortest_window_counts() -> None:
     p = support.planned(f"SELECT {windows}, count(*) AS n FROM sales GROUP BY ALL")
     assert p.window is not None
     assert p.window.column == "day"
+
+
+@pytest.mark.parametrize(("name", "group"), [("shipped_on", "shipped_on"), ("wall_time", "CAST(wall_time AS DATE)")])
+def test_event_times_without_a_zone_end_in_the_pipelines_zone(name: str, group: str) -> None:
+    stream = replace(support.SALES, event_time=name)
+    sql = f"SELECT {group} AS day, count(*) AS n FROM sales GROUP BY 1"
+    p = plan(support.pipeline(sql, timezone="Europe/Berlin"), {"sales": stream})
+    assert p.window is not None
+    with support.connection() as con:
+        row = f"SELECT CAST('2026-03-29 12:00:00' AS TIMESTAMP)::{stream.column(name).type.duckdb} AS {name}"
+        end = con.execute(f"SELECT strftime(timezone('UTC', {p.window.end}), '%Y-%m-%d %H:%M') FROM ({row})").fetchone()
+        assert end == ("2026-03-29 22:00",)
 
 
 def test_late_without_a_window_is_an_error() -> None:

@@ -133,6 +133,13 @@ def test_explain_tells_everything() -> None:
         assert part in text
 
 
+def test_notes_for_validate() -> None:
+    with_window = plan(support.pipeline(SALESMEN, late="set_aside"), support.STREAMS)
+    assert explain.notes(with_window)[0].startswith("p: windows of date (CAST(")
+    assert explain.notes(with_window)[0].endswith("a late row is set aside and counted")
+    assert explain.notes(support.planned("SELECT count(*) AS n FROM sales")) == [f"p: {explain.NO_WINDOW}"]
+
+
 def test_explain_says_when_nothing_is_ever_late() -> None:
     p = support.planned("SELECT city, count(DISTINCT seller) AS n FROM sales GROUP BY city")
     assert explain.NO_WINDOW in explain.text(p)

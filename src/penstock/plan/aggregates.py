@@ -297,8 +297,24 @@ def build_filtered(builder: Builder, sql: exp.Expr) -> Node:
 
 
 def filtered(node: Node, condition: Node) -> Node:
-    """Returns the tree with the condition laid on every aggregate in it."""
-    if node.op == "aggregate":
-        both = condition if node.filter is None else call("and", BOOLEAN, node.filter, condition)
-        return replace(node, filter=both)
-    return replace(node, args=tuple(filtered(a, condition) for a in node.args))
+    """Returns the tree with the condition laid on every aggregate in it.
+
+    DuckDB computes the operands of an aggregate before its FILTER; one that may fail (a division) on rows that the
+    condition leaves out goes into a CASE instead. NULLs do not take part, so the meaning is the same.
+    """
+    if node.op != "aggregate":
+        return replace(node, args=tuple(filtered(a, condition) for a in node.args))
+    if node.filter is not None:
+        return replace(node, filter=case(BOOLEAN, condition, node.filter))
+    if all(_cannot_fail(n) for n in (*node.args, *(o.node for o in node.order))):
+        return replace(node, filter=condition)
+    args = tuple(case(n.type, condition, n) for n in node.args)
+    order = tuple(replace(o, node=case(o.node.type, condition, o.node)) for o in node.order)
+    return replace(node, args=args, order=order)
+
+
+_SAFE = frozenset(["coalesce", "is null", "is not null", "not", "and", "or", "=", "<>", "<", "<=", ">", ">=", "in"])
+
+
+def _cannot_fail(node: Node) -> bool:
+    return all(n.op in ("column", "literal", "case") or (n.op == "call" and n.value in _SAFE) for n in node.walk())

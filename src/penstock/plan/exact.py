@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from penstock.plan.errors import OverflowCertainError, SqlTypeError
+from penstock.plan.errors import OverflowCertainError
 from penstock.plan.tree import NULL, Node, call, case, integer
 from penstock.sqltypes import BIGINT, BOOLEAN, DOUBLE, INTEGER, SMALLINT, SqlType, decimal
 
@@ -191,7 +191,7 @@ def round_to(node: Node, scale: int) -> Node:
 
 
 def common(types: Sequence[Node]) -> SqlType:
-    """Returns the type that holds the values of all these numbers. Raises SqlTypeError when there is none."""
+    """Returns the type that holds the values of all these numbers. Never more than 38 digits."""
     nodes = [n for n in types if n.type != NULL]
     if any(n.type == DOUBLE for n in nodes):
         return DOUBLE
@@ -199,9 +199,6 @@ def common(types: Sequence[Node]) -> SqlType:
         order = (SMALLINT, INTEGER, BIGINT)
         return max((n.type for n in nodes), key=lambda t: order.index(t) if t in order else 9)
     before, after = zip(*(digits(n) for n in nodes), strict=True)
-    if max(after) > 38:
-        msg = "no exact type holds these numbers"
-        raise SqlTypeError(msg)
     return decimal(min(38, max(before) + max(after)), max(after))
 
 

@@ -33,6 +33,14 @@ def explain(plan: Plan) -> dict[str, object]:
     }
 
 
+def notes(plan: Plan) -> list[str]:
+    """Returns what `validate` says of a plan: its window and what becomes of late rows, or that none is ever late."""
+    if plan.window is None:
+        return [f"{plan.name}: {NO_WINDOW}"]
+    fate = "counts, and its window is marked restated" if plan.late == "restate" else "is set aside and counted"
+    return [f"{plan.name}: windows of {plan.window.column} ({plan.window.expression}); a late row {fate}"]
+
+
 def _window(plan: Plan) -> dict[str, str] | str:
     if plan.window is None:
         return NO_WINDOW

@@ -1,8 +1,9 @@
 """A pipeline's identity: a hash over our own normalised plan, not over anyone's SQL text.
 
 Layout, comments, table aliases and whether a column was written by name, alias or ordinal leave no trace in the tree,
-so they leave none here. The version below is part of the hash: raise it when the same tree comes to mean another
-answer, and every pipeline is built anew.
+so they leave none here. Whether a column may be NULL is part of it: it decides which counts are kept. The version below
+is hashed too: raise it when the same tree comes to mean another answer or to be kept in other columns, and every
+pipeline is built anew.
 """
 
 from __future__ import annotations
@@ -52,4 +53,5 @@ def _lists(node: Node) -> list[object]:
         _lists(node.filter) if node.filter else None,
         [_lists(p) for p in node.partition],
         [[_lists(o.node), o.descending, o.nulls_first] for o in node.order],
+        node.op == "column" and node.nullable,
     ]
