@@ -27,14 +27,39 @@ import pyarrow as pa
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tests.engines.hand import stamps, top_sales_by_city, top_salesmen
+from tests.engines.hand import stamps
 
 from penstock.engines.duckdb import DuckDBState
 from penstock.log.model import BatchEntry, ChainPoint, Position, Slice
 from penstock.plan.model import Plan
+from penstock.plan.planner import plan
+from penstock.project.model import Column, PipelineFile, Stream
+from penstock.sqltypes import TEXT, TIMESTAMP, decimal
 
 SLICE = 1_250_000
 BATCH = 10_000
+SALES = Stream(
+    "sales",
+    (
+        Column("sale_id", TEXT, required=True),
+        Column("sold_at", TIMESTAMP, required=True),
+        Column("amount", decimal(12, 2), required=True),
+        *(Column(name, TEXT, required=True) for name in ("city", "salesman_id", "salesman_name")),
+    ),
+    ("sale_id",),
+    "sold_at",
+)
+CITY = """
+    SELECT CAST(sold_at AS DATE) AS date, city, CAST(sum(amount) AS DECIMAL(15,2)) AS total_sales,
+        count(*) AS transaction_count, CAST(avg(amount) AS DECIMAL(15,2)) AS avg_sale,
+        CAST(max(amount) AS DECIMAL(15,2)) AS max_sale
+    FROM sales GROUP BY date, city"""
+SALESMEN = """
+    SELECT CAST(sold_at AS DATE) AS date, salesman_id, arg_max(salesman_name, (sold_at, sale_id)) AS salesman_name,
+        CAST(sum(amount) AS DECIMAL(15,2)) AS total_sales, count(*) AS deals_closed,
+        CAST(avg(amount) AS DECIMAL(15,2)) AS avg_deal_size, count(DISTINCT city) AS cities_covered,
+        rank() OVER (PARTITION BY date ORDER BY total_sales DESC) AS rank
+    FROM sales GROUP BY date, salesman_id QUALIFY rank <= 100"""
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -46,6 +71,10 @@ class World:
     days: int
     salesmen: int
     cities: int
+
+
+def planned(name: str, sql: str) -> Plan:
+    return plan(PipelineFile(name, sql, late="set_aside", late_given=True), {"sales": SALES})
 
 
 def sales(
@@ -138,10 +167,10 @@ def main() -> None:
     parser.add_argument("--only", choices=("city", "salesmen"))
     given = parser.parse_args()
     world = World(given.rows, given.days, given.salesmen, given.cities)
-    plans: list[Plan] = [top_sales_by_city()] if given.only != "salesmen" else []
-    plans += [top_salesmen()] if given.only != "city" else []
+    plans: list[Plan] = [planned("top_sales_by_city", CITY)] if given.only != "salesmen" else []
+    plans += [planned("top_salesmen", SALESMEN)] if given.only != "city" else []
     with tempfile.TemporaryDirectory() as folder:
-        states = [DuckDBState(plan, Path(folder), lambda *_: [], "256MB", 2) for plan in plans]
+        states = [DuckDBState(one, Path(folder), lambda *_: [], "256MB", 2) for one in plans]
         history = History(world)
         seconds = catch_up(states, history, given.at_once)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024

@@ -295,7 +295,9 @@ class StepRun:
         return self.sql.finished(schema, self.sql.touched("u", self._bound("u")))
 
     def _finished(self, select: str) -> pa.Table:
-        return self.con.sql(select).to_arrow_table().cast(self._schema())
+        # By way of a scratch table: `sql` plans a statement twice, and finishing is the longest to plan.
+        self._make("f", select)
+        return self.con.sql("FROM temp.f").to_arrow_table().cast(self._schema())
 
     def _schema(self) -> pa.Schema:
         return pa.schema([pa.field(c.name, c.type.arrow) for c in self.sql.plan.columns])
