@@ -93,7 +93,7 @@ def test_only_one_run_at_a_time_and_stop_ends_it(folder: Folder) -> None:
     finally:
         running.kill()
         running.communicate()
-    assert "not running" in folder.penstock("stop", code=1).err
+    assert "PEN911 not running" in folder.penstock("stop", code=1).err
 
 
 def wait_until_running(folder: Folder) -> None:

@@ -159,6 +159,8 @@ def report(options: Common, outcome: Outcome, document: Document) -> None:
     for s in document["sources"]:
         counts = ", ".join(f"{s[k]:,} {k}" for k in ("read", "accepted", "quarantined", "duplicates"))
         say(options, f"{s['name']}: {counts} ({s['state']})")
+        if s["waiting"]:
+            say(options, f"{s['name']} holds rows back: {s['waiting']}")
     for p in document["pipelines"]:
         say(options, f"{p['name']}: {p['rows']:,} rows, {p['late_set_aside']:,} late set aside ({p['state']})")
     print_errors(outcome.errors, as_json=False)

@@ -25,36 +25,12 @@ class NotRunning(OperateError):
     title = "not running"
 
 
-class SourceStopped(OperateError):
-    """A source met a failure that trying again does not mend and stopped; the others go on. The message carries the
-    source's own error. Mend its cause, then start `penstock run` again: it goes on from its cursor."""
-
-    code = "PEN912"
-    title = "source stopped"
-
-
-class PipelineStopped(OperateError):
-    """A pipeline met a failure that trying again does not mend and stopped; the others go on and the log keeps its
-    rows. Mend its cause, then start `penstock run` again: it goes on from its position."""
-
-    code = "PEN913"
-    title = "pipeline stopped"
-
-
 class UnexpectedFailure(OperateError):
     """A source or pipeline met something that Penstock did not expect: a defect of Penstock or of a connector. Only
     that one stopped. The traceback is in the file that the message names."""
 
     code = "PEN914"
     title = "unexpected failure"
-
-
-class ResultCannotBeAdopted(OperateError):
-    """A changed pipeline's new result cannot take the place of the old table, e.g. because a view depends on a column
-    that goes away. Drop the view, or give the pipeline another name."""
-
-    code = "PEN915"
-    title = "result cannot be replaced"
 
 
 class FolderNotEmpty(OperateError):
