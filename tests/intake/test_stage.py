@@ -316,6 +316,19 @@ def test_any_batches_with_kills_between_match_the_naive_reference(
     world.close()
 
 
+@pytest.mark.parametrize("stream", [APPEND, UPSERT])
+def test_keys_that_share_a_hash_are_told_apart_after_catching_up(folder: Path, stream: Stream) -> None:
+    world = World(stream, folder, bits=1)
+    keys = [str(i) for i in range(12)]
+    for key in keys:
+        assert world.counts(rows(key)) == (1, 0, 0)
+    shutil.rmtree(folder, ignore_errors=True)
+    world.start()
+    for key in keys:
+        assert world.counts(rows(key)) == (0, 0, 1)
+    world.close()
+
+
 def test_memory_of_another_chain_is_rebuilt(folder: Path) -> None:
     world = World(APPEND, folder)
     world.add(rows("a", "b"))

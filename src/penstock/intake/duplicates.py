@@ -18,7 +18,6 @@ from penstock.intake.deciding import (
     KEY,
     UNIQUE,
     Indices,
-    Lookup,
     Mask,
     Outcome,
     Past,
@@ -68,18 +67,13 @@ class _Deciding:
         open_ = ~self._too_old()
         contended = self._uniques.contended(self._count)
         if self._look is not None:
-            known = self._known(self._look)
+            known = self._look.found.there
             contents = self._checked.hashes.contents
             assert contents is not None  # a stream with a key has both hashes
             self._duplicate = open_ & known & (self._look.found.content == contents)
             contended |= known | self._look.repeated
         self._accepted = open_ & ~contended & ~self._duplicate
         return np.flatnonzero(open_ & ~self._accepted & ~self._duplicate)
-
-    def _known(self, look: Lookup) -> Mask:
-        if look.found.event is None or self._horizon is None:
-            return look.found.there
-        return look.found.there & (look.found.event >= self._horizon)
 
     def _too_old(self) -> Mask:
         """Refuses rows older than what is remembered: whether they are duplicates cannot be told."""
