@@ -166,8 +166,10 @@ STAMPS = st.builds(
     st.sampled_from(["", ".5", ".123456", ".123456000", ".1234567", "."]),
     st.sampled_from(["", "Z", "z", "+02", "-0330", "+05:45", "+15:59", "-16:00", " UTC", " Europe/Berlin", "+2"]),
 )  # fmt: skip
-TIMES = STAMPS | st.sampled_from(
-    ["infinity", "epoch", "now", "1700000000", "2026-01-23", "", "23.01.2026", "2026-01-23 (BC)"]
+TIMES = (
+    STAMPS
+    | st.sampled_from(["9999-12-31T23:59:59Z", "0001-01-01T00:00:00+15"])
+    | st.sampled_from(["infinity", "epoch", "now", "1700000000", "2026-01-23", "", "23.01.2026", "2026-01-23 (BC)"])
 )
 
 

@@ -21,7 +21,7 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta, timezone
+from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
 from math import isfinite
 from zoneinfo import ZoneInfo
@@ -204,10 +204,17 @@ def _local_timestamp(text: str, zone: ZoneInfo) -> datetime:
     wall, offset = _stamp(text, "local_timestamp")
     if offset is None:
         return wall
-    return _instant(wall, offset, zone).astimezone(zone).replace(tzinfo=None)
+    return _on_the_wall(_instant(wall, offset, zone), zone)
 
 
-def _instant(wall: datetime, offset: timezone | None, zone: ZoneInfo) -> datetime:
+def _on_the_wall(moment: datetime, zone: ZoneInfo) -> datetime:
+    try:
+        return moment.astimezone(zone).replace(tzinfo=None)
+    except OverflowError:
+        raise Unfit(RANGE, _YEARS) from None
+
+
+def _instant(wall: datetime, offset: tzinfo | None, zone: ZoneInfo) -> datetime:
     try:
         if offset is not None:
             return wall.replace(tzinfo=offset).astimezone(UTC)
@@ -261,7 +268,7 @@ def _offset(text: str | None) -> timezone | None:
 def _date(text: str, zone: ZoneInfo) -> date:
     wall, offset = _stamp(text, "date")
     if offset is not None:
-        wall = _instant(wall, offset, zone).astimezone(zone).replace(tzinfo=None)
+        wall = _on_the_wall(_instant(wall, offset, zone), zone)
     if wall.time() != time():
         raise Unfit(SCALE, "date holds no time of day; cast it in the source's `fields` if that is meant")
     return wall.date()
@@ -291,8 +298,8 @@ def _by_format(column: Column, text: str, zone: ZoneInfo) -> Value:
     if kind == "time":
         return found.time()
     if kind == "timestamp":
-        return found.astimezone(UTC) if found.tzinfo else _instant(found, None, zone)
-    wall = found.astimezone(zone).replace(tzinfo=None) if found.tzinfo else found
+        return _instant(found, found.tzinfo, zone)
+    wall = _on_the_wall(found, zone) if found.tzinfo else found
     return wall.date() if kind == "date" else wall
 
 
