@@ -16,7 +16,7 @@ from penstock.engines import duckdb as engine
 from penstock.engines import duckdb_file, duckdb_hot, duckdb_step
 from penstock.engines.duckdb import DuckDBState
 from penstock.engines.duckdb_file import file_of, sweep
-from penstock.engines.errors import EngineResourceError, StateBusyError
+from penstock.engines.errors import EngineResourceError, StateBusyError, StateDamagedError
 from penstock.log.model import ORIGIN
 from penstock.observe import Observation, subscribe, unsubscribe
 from penstock.observe.events import StateRebuilt
@@ -30,6 +30,7 @@ from tests.engines.hand import (
     sale,
     top_sales_by_city,
     top_salesmen,
+    totals,
     whole,
     whole_windows,
 )
@@ -253,6 +254,52 @@ def test_too_little_memory_is_told_and_leaves_the_state(tmp_path: Path) -> None:
     assert state.at == ORIGIN
     state._file.con.execute("SET memory_limit = '256MB'")
     answer = Answer(plan)
+    advance(state, log, answer)
+    assert answer.sorted() == whole(plan, log.slices)
+    state.close()
+
+
+def test_damage_found_while_running_builds_the_state_again(tmp_path: Path, observed: list[Observation]) -> None:
+    plan, log = top_salesmen(), MemoryLog()
+    rng = np.random.default_rng(1)
+    log.append([sale(n, 1 + n % 30, f"c{rng.integers(10**9)}", "1", f"s{rng.integers(10**9)}") for n in range(20_000)])
+    state = open_state(plan, tmp_path, log)
+    advance(state, log)
+    state.close()
+    path = file_of(tmp_path, plan)
+    with duckdb.connect(str(path)) as con:
+        con.execute("CHECKPOINT")
+        query = "SELECT DISTINCT block_id FROM pragma_storage_info('d_d0') WHERE block_id >= 0 AND persistent"
+        blocks = [row[0] for row in con.execute(query).fetchall()]
+    content = bytearray(path.read_bytes())
+    for block in blocks:
+        middle = 3 * 4096 + block * 262_144 + 20_000
+        content[middle : middle + 100] = b"\xff" * 100
+    path.write_bytes(bytes(content))
+    state, answer = open_state(plan, tmp_path, log), Answer(plan)
+    assert state.at == log.end
+    log.append([sale(-n, 1 + n % 30, "c", "1", "s") for n in range(30)])
+    with pytest.raises(StateDamagedError, match="PEN604 the pipeline's state was damaged"):
+        advance(state, log)
+    assert state.at == ORIGIN
+    advance(state, log, answer)
+    assert answer.sorted() == whole(plan, log.slices)
+    assert [o.rows for o in observed if isinstance(o, StateRebuilt)] == [sum(s.table.num_rows for s in log.slices)]
+    state.close()
+
+
+def test_counts_beside_their_values_are_added_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"STEP_ROWS": 0, "COUNTS": 5}.items():
+        monkeypatch.setattr(duckdb_hot, name, value)
+    plan, log = totals(), MemoryLog()
+    state, answer = open_state(plan, tmp_path, log), Answer(plan)
+    beside = []
+    for step in range(8):
+        log.append([sale(10 * step + n, 1, f"c{n % 3}", "7") for n in range(10)])
+        advance(state, log, answer)
+        beside.append(state._file.con.execute("SELECT count(*) FROM disk.i_d0").fetchall()[0][0])
+    assert max(beside) < 10
+    log.append([row | {"_weight": -1} for row in log.slices[0].table.to_pylist()])
     advance(state, log, answer)
     assert answer.sorted() == whole(plan, log.slices)
     state.close()

@@ -19,13 +19,13 @@ import pyarrow as pa
 
 from penstock.engines.base import Changes, PipelineState
 from penstock.engines.duckdb_blame import Rerun, culprit
-from penstock.engines.duckdb_file import Room, Standing, StateFile, first_line
+from penstock.engines.duckdb_file import Room, Standing, StateFile, damaged, first_line
 from penstock.engines.duckdb_hot import HotBlocks
 from penstock.engines.duckdb_layout import Layout
 from penstock.engines.duckdb_sql import Statements
 from penstock.engines.duckdb_step import MANY_ROWS, DiskOnly, EventRange, StepRun
 from penstock.engines.duckdb_windows import Windows
-from penstock.engines.errors import EngineError, EngineResourceError, PipelineError
+from penstock.engines.errors import EngineError, EngineResourceError, PipelineError, StateDamagedError
 from penstock.log.model import ORIGIN, ChainPoint, Slice
 from penstock.observe import emit
 from penstock.observe.events import Notice, StateRebuilt, Step
@@ -36,6 +36,9 @@ ReadLog = Callable[[ChainPoint | None, ChainPoint, EventRange | None], Iterable[
 
 CHUNK_ROWS = 1 << 20
 """Rows that one statement aggregates: enough to hide a statement's fixed cost, few enough to bound memory."""
+
+MANY_SLICES = 32
+"""Slices in a chunk from which on it is copied together: DuckDB reads many small pieces slowly."""
 
 _DATA_ERRORS = (duckdb.DataError, duckdb.InvalidInputException, duckdb.InvalidTypeException, duckdb.NotSupportedError)
 """What DuckDB raises for values: out of range, conversion, `error()`. Everything else is the machine's."""
@@ -96,13 +99,14 @@ class DuckDBState(PipelineState):
                 self._flush()
         except duckdb.Error as error:
             self._abandon()
-            raise self._no_room(error) from error
+            raise self._no_step(error) from error
 
     def _keep(self, standing: Standing) -> None:
         self._standing, self._next = standing, None
         self._windows.confirm()
         if self._hot.confirm():
             self._windows.flushed()
+            self._hot.compact()
         why, since, rows = self._rebuilt
         if why:
             emit(StateRebuilt(f"state of pipeline '{self.plan.name}'", why, rows, time.monotonic() - since))
@@ -174,14 +178,23 @@ class DuckDBState(PipelineState):
 
     def _explained(self, error: duckdb.Error, to: ChainPoint) -> EngineError:
         if not isinstance(error, _DATA_ERRORS):
-            return self._no_room(error)
+            return self._no_step(error)
         where = culprit(self._file.con, self._sql, Rerun(lambda: self._rows(self.at, to), self._attempt(to)))
         return PipelineError(
             f"pipeline '{self.plan.name}'{', ' + where if where else ''}: {first_line(error)}",
             hint="widen the type in the SELECT, guard the expression, or have the contract refuse such values",
         )
 
-    def _no_room(self, error: duckdb.Error) -> EngineError:
+    def _no_step(self, error: duckdb.Error) -> EngineError:
+        """Returns the error for a failure that is not the data's; a damaged file is made anew before."""
+        if damaged(error):
+            self._file.discard(f"the file is damaged: {first_line(error)}")
+            self._rebuilt = (self._file.rebuilt, time.monotonic(), 0)
+            self._start()
+            return StateDamagedError(
+                f"pipeline '{self.plan.name}': {first_line(error)}",
+                hint="nothing to do: it is built again from the log",
+            )
         return EngineResourceError(
             f"pipeline '{self.plan.name}': {first_line(error)}",
             hint=f"check the disk below {self._file.path.parent.name}/ and the memory limit; the step is tried again",
@@ -210,7 +223,8 @@ class Chunk:
     """Rows of several slices, and the stream's watermark at the last."""
 
     def __init__(self, slices: list[Slice]) -> None:
-        self.table = pa.concat_tables([s.table for s in slices], promote_options="default")
+        table = pa.concat_tables([s.table for s in slices], promote_options="default")
+        self.table = table.combine_chunks() if len(slices) > MANY_SLICES else table
         marks = [s.entry.stream_watermark for s in slices if s.entry.stream_watermark]
         self.watermark = max(marks) if marks else None
 

@@ -7,6 +7,7 @@ data, or lacks a table is deleted and made anew. State is a pure function of the
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -28,6 +29,8 @@ FORMAT = "2"
 """Of the state tables. Another number means: build again from the log."""
 
 _IDENTITY = ("format", "fingerprint", "time-zone data")
+
+_DAMAGE = ("checksum", "corrupt", "could not read enough bytes", "deserializ")
 
 _META = (
     "CREATE TABLE disk.meta (format VARCHAR, plan VARCHAR, fingerprint VARCHAR, timezones VARCHAR, pos BIGINT, "
@@ -87,7 +90,7 @@ class StateFile:
         if not why and existed:
             why = self._distrust()
         if why:
-            self._discard(why)
+            self.discard(why)
         elif not existed:
             self._create()
 
@@ -112,7 +115,7 @@ class StateFile:
         try:
             self.con.execute(f"ATTACH '{path}' AS disk")
         except duckdb.Error as error:
-            if "lock" in str(error).lower():
+            if isinstance(error, duckdb.ResourceInUseException) or "set lock on file" in str(error):
                 raise StateBusyError(
                     f"{self.path.name} of pipeline '{self.plan.name}': {first_line(error)}",
                     hint="stop the other process, or set another `state` folder",
@@ -152,7 +155,8 @@ class StateFile:
             self.con.execute(statement)
         self.con.commit()
 
-    def _discard(self, why: str) -> None:
+    def discard(self, why: str) -> None:
+        """Throws the file away, saying so, and makes an empty one."""
         self.rebuilt = why
         emit(Notice(f"state of pipeline '{self.plan.name}' is built again from the log: {why}", of=self.plan.name))
         self.erase()
@@ -199,6 +203,14 @@ def first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0]
 
 
+def damaged(error: duckdb.Error) -> bool:
+    """Returns whether an error says that the file's content is not what was written."""
+    if isinstance(error, duckdb.InternalException | duckdb.FatalException | duckdb.SerializationException):
+        return True
+    return any(word in str(error).lower() for word in _DAMAGE)
+
+
 def _delete(path: Path) -> None:
     for name in (path, path.with_name(path.name + ".wal")):
         name.unlink(missing_ok=True)
+    shutil.rmtree(path.with_name(path.name + ".tmp"), ignore_errors=True)

@@ -35,6 +35,9 @@ WHOLE_ROWS = 5_000
 SECONDS = 60.0
 """How long the file may lie behind while steps are taken."""
 
+COUNTS = 1_000_000
+"""Counts beside their values on disk that are always let be."""
+
 REBUILD_STEPS = 500
 """Steps after which the groups' table in memory is copied, to be rid of the rows it replaced."""
 
@@ -150,6 +153,23 @@ class HotBlocks:
         self.con.execute(f"INSERT INTO disk.s SELECT * FROM memory.s AS x WHERE {where}")
         for values in self.sql.values.values():
             self.con.execute(f"INSERT INTO disk.{values.kept} {values.whole('memory', where)}")
+
+    def compact(self) -> None:
+        """Adds up the counts of values on disk once they outnumber the values: steps on disk leave them beside."""
+        for values in self.sql.values.values():
+            kept, counts = (
+                int(self.con.execute(f"SELECT count(*) FROM disk.{table}").fetchall()[0][0])
+                for table in (values.kept, values.counts)
+            )
+            if counts < max(kept, COUNTS):
+                continue
+            self.con.begin()
+            self.con.execute(f"CREATE OR REPLACE TEMP TABLE whole AS {values.whole('disk', 'true')}")
+            self.con.execute(f"DELETE FROM disk.{values.kept}")
+            self.con.execute(f"DELETE FROM disk.{values.counts}")
+            self.con.execute(f"INSERT INTO disk.{values.kept} SELECT * FROM whole")
+            self.con.execute("DROP TABLE whole")
+            self.con.commit()
 
     def written(self) -> None:
         """The blocks were written and committed: lets go of them when they are many."""

@@ -34,7 +34,7 @@ Reread = Callable[[EventRange | None], Iterable[pa.Table]]
 Blocks = tuple[str | None, ...]
 """Printed values of the ordering column; one None-free dummy where there is none."""
 
-MERGE_ROWS = 4 << 20
+MERGE_ROWS = 2 << 20
 """Partial rows that are gathered before they are merged into the state."""
 
 MANY_ROWS = 100_000

@@ -40,10 +40,11 @@ class StateBusyError(EngineError):
     retryable = True
 
 
-class UnplannedStepError(EngineError):
-    """The plan holds a step that this version of the engine does not know. The state folder or the plan comes from
-    another version of Penstock: install one version for all processes of a project.
+class StateDamagedError(EngineError):
+    """A pipeline's state file held something else than was written to it. The file was thrown away; the pipeline is
+    built again from the log, which holds everything. If it happens again, look after the disk.
     """
 
     code = "PEN604"
-    title = "the engine does not know a step of the plan"
+    title = "the pipeline's state was damaged"
+    retryable = True
