@@ -18,6 +18,7 @@ from penstock.store.errors import (
     NotUtf8,
     OtherProject,
     StoreAway,
+    StoreEmpty,
     StoreRefused,
     StoreTooOld,
     ValueTooLarge,
@@ -86,7 +87,7 @@ def test_tables_of_a_newer_version(fresh_database: str, tmp_path: Path) -> None:
 
 def test_without_create_the_tables_must_be_there(fresh_database: str, tmp_path: Path) -> None:
     settings = Settings(name="x", state=tmp_path, store=StoreSettings(url=fresh_database))
-    with pytest.raises(NewerSchema, match=r"PEN714 .*no Penstock tables"):
+    with pytest.raises(StoreEmpty, match=r"PEN723 .*no schema penstock with Penstock's tables"):
         Store.open(settings, create=False)
 
 

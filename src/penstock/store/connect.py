@@ -35,6 +35,7 @@ from penstock.store.errors import (
     OtherProject,
     PositionMoved,
     StoreAway,
+    StoreEmpty,
     StoreError,
     StoreRefused,
     StoreTooOld,
@@ -187,7 +188,7 @@ def explain(error: psycopg.Error, what: object) -> StoreError:
     if state in ("22003", "22001", "54000") and state:
         return ValueTooLarge(found, hint="cast it to a wider type in the pipeline's SELECT")
     if state.startswith(_AWAY) or (not state and isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)):
-        return StoreAway(found)
+        return StoreAway(found, hint="is the server running and reachable from here?")
     return StoreRefused(found, hint=_RIGHTS if state == "42501" else "")
 
 
@@ -228,6 +229,9 @@ def _migrate(connection: Connection, store: Store, *, create: bool) -> None:
         _check_known(done, known, store)
         if len(done) == len(known):
             return
+    if not create and done is None:
+        msg = f"{store}: there is no schema {store.own_schema} with Penstock's tables"
+        raise StoreEmpty(msg, hint="`penstock run` makes them; or is it another environment, `--env NAME`?")
     if not create:
         msg = f"{store}: schema {store.own_schema} has no Penstock tables of this version"
         raise NewerSchema(msg, hint="`penstock run` makes them")

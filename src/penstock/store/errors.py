@@ -168,3 +168,11 @@ class NotUtf8(StoreError):
 
     code = "PEN722"
     title = "the store's database is not UTF-8"
+
+
+class StoreEmpty(StoreError):
+    """A verb asks the store for something, and nothing was ever run on it: Penstock's tables are not there. Start with
+    `penstock run`, or see that `store:` (of this environment) names the store that is meant."""
+
+    code = "PEN723"
+    title = "nothing was run on this store"
