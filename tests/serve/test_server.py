@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import pickle
@@ -110,7 +111,7 @@ def test_the_store_refuses_an_endpoint_with_its_place(world: World, tmp_path: Pa
     ]
     text = Parameter("date", {"type": "integer"}, required=True, in_path=False)
     wrong[1] = EndpointFile("b", "/b", wrong[1].sql, 3, parameters=(text,), place=place)
-    errors = check_on_store(make_project(tmp_path, world.url, *wrong, BY_CITY), world.url)
+    errors = asyncio.run(check_on_store(make_project(tmp_path, world.url, *wrong, BY_CITY), world.url))
     assert [type(e) for e in errors] == [EndpointRefused] * 4 + [BadPaging]
     texts = [str(e) for e in errors]
     assert texts[0].startswith("endpoints/e.sql:4:3: PEN810 endpoint refused by the store: function sum(text) does not")

@@ -51,6 +51,9 @@ _OUTDATED = (
 )
 """What a statement fails with when the tables changed since it was prepared."""
 _MOST_FIELDS = 200
+_MOST_QUESTIONS = 10_000
+_Key = tuple[str, str, str]
+"""Path, query and form of a request."""
 _ALWAYS = (("vary", "Accept"), ("cache-control", "no-cache"))
 
 
@@ -110,7 +113,8 @@ class Answers:
             f" FROM {quoted(catalogue.own_schema)}.pipeline_window"
             " WHERE pipeline = $1::text AND window_start IN (SELECT json_array_elements_text($2::json))"
         ).encode()
-        self._flights: dict[tuple[str, str, str], _Flight] = {}
+        self._flights: dict[_Key, _Flight] = {}
+        self._questions: dict[_Key, _Question] = {}
 
     async def respond(self, ask: Ask, served: Served, in_path: Mapping[str, str]) -> Reply | Answer:
         """Returns the answer to `ask`, or the problem with it as a Reply."""
@@ -118,18 +122,28 @@ class Answers:
         if form is None:
             known = ", ".join(f.media_types[0] for f in FORMS)
             return problem(NotAcceptable(f"'{ask.accept}' cannot be had; there is {known}"), ask.path)
-        question, errors = _question(ask, served, in_path, form, self._catalogue.secret)
+        key = (ask.path, ask.query, form.name)
+        question = self._questions.get(key)
+        errors: list[ParameterError] = []
+        if question is None:
+            question, errors = _question(ask, served, in_path, form, self._catalogue.secret)
         if question is None:
             found = f"{len(errors)} of the request's parameters {'is' if len(errors) == 1 else 'are'} wrong"
             return problem(InvalidParameters(found), ask.path, errors)
+        self._remember(key, question)
         try:
-            return await self._shared(ask, question)
+            return await self._shared(ask, key, question)
         except PenstockError as error:
             return problem(error, ask.path)
 
-    async def _shared(self, ask: Ask, question: _Question) -> Answer:
+    def _remember(self, key: _Key, question: _Question) -> None:
+        """Keeps how a request was understood: the same one comes again when the data has changed."""
+        if len(self._questions) >= _MOST_QUESTIONS:
+            self._questions.clear()
+        self._questions[key] = question
+
+    async def _shared(self, ask: Ask, key: _Key, question: _Question) -> Answer:
         """Answers equal questions that come within a poll's time of each other by one statement."""
-        key = (ask.path, ask.query, question.form.name)
         flight = self._flights.get(key)
         if flight is not None and time.monotonic() - flight.began < POLL_SECONDS:
             flight.joined = flight.joined or asyncio.get_running_loop().create_future()

@@ -12,7 +12,6 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import psycopg
 from psycopg import sql as pgsql
@@ -23,12 +22,13 @@ from penstock.errors import PenstockError
 from penstock.project.model import EndpointFile, Parameter, Project
 from penstock.serve.describe import Description, Results, describe, session_settings
 from penstock.serve.errors import BadPaging, EndpointRefused, ResultNotReady, StoreNotReached
-from penstock.serve.link import StoreLost, one_line
+from penstock.serve.link import Connection, StoreLost, connection, one_line
 from penstock.serve.paging import page_parameters
 from penstock.serve.statement import build
 from penstock.serve.versions import Versions
 
 LOOK_AGAIN_SECONDS = 1.0
+LOOK_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -172,9 +172,7 @@ class Catalogue:
     async def describe_again(self, *these: Served) -> None:
         """Asks the store about these endpoints, or all. Raises StoreLost."""
         async with self._looking:
-            results = self._results
-            found = await asyncio.to_thread(self.look, these or tuple(self.endpoints.values()), results)
-            for served, outcome in found:
+            for served, outcome in await self.look(these or tuple(self.endpoints.values()), self._results):
                 served.looked = time.monotonic()
                 if isinstance(outcome, Description):
                     served.describe_as(outcome)
@@ -182,42 +180,46 @@ class Catalogue:
                     served.description, served.trouble = None, outcome
             self.take_versions()
 
-    def look(self, these: tuple[Served, ...], results: Results) -> list[tuple[Served, Description | PenstockError]]:
-        """Describes endpoints on a connection of its own; blocks. Raises StoreLost."""
-        found: list[tuple[Served, Description | PenstockError]] = []
+    async def look(
+        self, these: tuple[Served, ...], results: Results
+    ) -> list[tuple[Served, Description | PenstockError]]:
+        """Describes endpoints on a connection of its own. Raises StoreLost."""
+        settings = session_settings(self._schema, int(self._timeout * 1000))
         try:
-            with psycopg.connect(self._url, autocommit=True, connect_timeout=3) as conn:
-                conn.execute(session_settings(self._schema, int(self._timeout * 1000)))
-                self.secret = self.secret or _secret(conn, self.own_schema)
-                for served in these:
-                    found.append((served, _outcome(conn, served.endpoint, results)))
-        except psycopg.OperationalError as error:
+            async with asyncio.timeout(LOOK_SECONDS), connection(self._url, settings) as conn:
+                self.secret = self.secret or await _secret(conn, self.own_schema)
+                return [(served, await _outcome(conn, served.endpoint, results)) for served in these]
+        except TimeoutError as error:
+            msg = "the store does not answer"
+            raise StoreLost(msg) from error
+        except psycopg.Error as error:
             raise StoreLost(one_line(error)) from error
-        return found
 
 
-def _outcome(conn: psycopg.Connection[Any], endpoint: EndpointFile, results: Results) -> Description | PenstockError:
+async def _outcome(conn: Connection, endpoint: EndpointFile, results: Results) -> Description | PenstockError:
     try:
-        return describe(conn, endpoint, results)
+        return await describe(conn, endpoint, results)
     except (ResultNotReady, EndpointRefused, BadPaging) as error:
         return error
 
 
-def _secret(conn: psycopg.Connection[Any], own_schema: str) -> bytes:
+async def _secret(conn: Connection, own_schema: str) -> bytes:
     """Returns the key of paging tokens: the same in every process that serves this store."""
     query = pgsql.SQL("SELECT secret FROM {}.project").format(pgsql.Identifier(own_schema))
-    row = conn.execute(query).fetchone()
+    row = await (await conn.execute(query)).fetchone()
     return hashlib.sha256(b"paging" + bytes(row[0])).digest() if row else b""
 
 
-def check_on_store(project: Project, url: str, *, timeout: float = 10.0) -> list[PenstockError]:
-    """Prepares every endpoint on the store and returns what PostgreSQL refuses; blocks.
+async def check_on_store(project: Project, url: str, *, timeout: float = 10.0) -> list[PenstockError]:
+    """Prepares every endpoint on the store and returns what PostgreSQL refuses.
 
     A table that is not there yet is no error: its pipeline will bring it. Raises StoreNotReached.
     """
     catalogue = Catalogue(project, url, timeout)
     try:
-        found = catalogue.look(tuple(catalogue.endpoints.values()), Results(project.settings.store.schema, {}))
+        found = await catalogue.look(tuple(catalogue.endpoints.values()), Results(project.settings.store.schema, {}))
     except StoreLost as error:
-        raise StoreNotReached(str(error), hint="is PostgreSQL running, and the URL right?") from error
+        raise StoreNotReached(
+            str(error), hint="does PostgreSQL run, is the URL right, has `run` been there?"
+        ) from error
     return [o for _, o in found if isinstance(o, PenstockError) and not isinstance(o, ResultNotReady)]

@@ -34,6 +34,8 @@ _UNSTEADY = {
     "current_time",
 }  # fmt: skip
 
+Connection = psycopg.AsyncConnection[Any]
+
 
 @dataclass(frozen=True)
 class AnswerColumn:
@@ -70,7 +72,7 @@ class Results:
     """Pipeline -> its window column, '' without a window."""
 
 
-def describe(conn: psycopg.Connection[Any], endpoint: EndpointFile, results: Results) -> Description:
+async def describe(conn: Connection, endpoint: EndpointFile, results: Results) -> Description:
     """Asks the store about `endpoint`. `conn` is not in a transaction; its search path begins with the schema.
 
     Raises ResultNotReady when a table or column is not there yet, EndpointRefused for what PostgreSQL does
@@ -78,27 +80,27 @@ def describe(conn: psycopg.Connection[Any], endpoint: EndpointFile, results: Res
     """
     types = {p.name: postgres_type(p.schema) for p in endpoint.parameters}
     statement, order = numbered(endpoint.sql, types)
-    with conn.transaction(force_rollback=True):
-        found = _prepare(conn, endpoint, statement, types)
-        relations = _locked(conn)
-        columns = _columns(conn, found)
+    async with conn.transaction(force_rollback=True):
+        found = await _prepare(conn, endpoint, statement, types)
+        relations = await _locked(conn)
+        columns = await _columns(conn, found)
         _check_columns(endpoint, columns)
         pipelines = {r[1]: r[0] for r in relations if r[2] == results.schema and r[1] in results.windows}
         others = [r for r in relations if r[1] not in pipelines and r[3] != "v"]
         views = [r[4] for r in relations if r[3] == "v"]
-        steady = not others and _is_steady(conn, [endpoint.sql, *views])
-        windows = _windows(conn, found, {oid: name for name, oid in pipelines.items()}, results)
+        steady = not others and await _is_steady(conn, [endpoint.sql, *views])
+        windows = await _windows(conn, found, {oid: name for name, oid in pipelines.items()}, results)
     return Description(statement, order, columns, tuple(sorted(pipelines)), windows, steady)
 
 
-def _prepare(conn: psycopg.Connection[Any], endpoint: EndpointFile, statement: str, types: dict[str, str]) -> PGresult:
-    # libpq's blocking calls would hold the interpreter's lock, and every request with it, until the store answers.
+async def _prepare(conn: Connection, endpoint: EndpointFile, statement: str, types: dict[str, str]) -> PGresult:
+    # Not libpq's blocking calls: they hold the interpreter's lock, and every request with it, till the store answers.
     conn.pgconn.send_prepare(b"", statement.encode())
-    result = conn.wait(generators.execute(conn.pgconn))[-1]
+    result = (await conn.wait(generators.execute(conn.pgconn)))[-1]
     if result.status != psycopg.pq.ExecStatus.COMMAND_OK:
         raise refused(endpoint, types, psycopg.errors.lookup(_state(result)), result)
     conn.pgconn.send_describe_prepared(b"")
-    described: PGresult = conn.wait(generators.execute(conn.pgconn))[-1]
+    described: PGresult = (await conn.wait(generators.execute(conn.pgconn)))[-1]
     return described
 
 
@@ -119,23 +121,24 @@ def refused(endpoint: EndpointFile, types: dict[str, str], kind: type[Exception]
     return EndpointRefused(message, hint=hint or "mend the statement at this place", place=place)
 
 
-def _locked(conn: psycopg.Connection[Any]) -> list[tuple[int, str, str, str, str]]:
+async def _locked(conn: Connection) -> list[tuple[int, str, str, str, str]]:
     """Returns (oid, name, schema, kind, view's SQL) of the relations that this transaction's statement reads."""
-    return conn.execute(
+    cursor = await conn.execute(
         "SELECT c.oid::int8, c.relname, n.nspname, c.relkind::text,"
         "       CASE WHEN c.relkind = 'v' THEN pg_get_viewdef(c.oid) ELSE '' END"
         " FROM pg_locks l JOIN pg_class c ON c.oid = l.relation JOIN pg_namespace n ON n.oid = c.relnamespace"
         " WHERE l.pid = pg_backend_pid() AND l.locktype = 'relation' AND c.relkind IN ('r', 'p', 'm', 'f', 'v')"
         "   AND n.nspname NOT IN ('pg_catalog', 'pg_toast', 'information_schema') ORDER BY 3, 2"
-    ).fetchall()
+    )
+    return await cursor.fetchall()
 
 
-def _columns(conn: psycopg.Connection[Any], found: PGresult) -> tuple[AnswerColumn, ...]:
+async def _columns(conn: Connection, found: PGresult) -> tuple[AnswerColumn, ...]:
     columns = []
     for i in range(found.nfields):
         oid, modifier = found.ftype(i), found.fmod(i)
-        row = conn.execute("SELECT format_type(%s::oid, %s)", (oid, modifier)).fetchone()
-        columns.append(AnswerColumn((found.fname(i) or b"").decode(), row[0] if row else "text", oid))
+        row = await _row(conn, "SELECT format_type(%s::oid, %s)", (oid, modifier))
+        columns.append(AnswerColumn((found.fname(i) or b"").decode(), str(row[0]), oid))
     return tuple(columns)
 
 
@@ -155,24 +158,21 @@ def _check_columns(endpoint: EndpointFile, columns: tuple[AnswerColumn, ...]) ->
             )
 
 
-def _windows(
-    conn: psycopg.Connection[Any], found: PGresult, by_oid: dict[int, str], results: Results
+async def _windows(
+    conn: Connection, found: PGresult, by_oid: dict[int, str], results: Results
 ) -> tuple[tuple[str, str], ...]:
     windows = []
     for i in range(found.nfields):
         pipeline = by_oid.get(found.ftable(i), "")
         if not results.windows.get(pipeline):
             continue
-        row = conn.execute(
-            "SELECT attname FROM pg_attribute WHERE attrelid = %s::oid AND attnum = %s",
-            (found.ftable(i), found.ftablecol(i)),
-        ).fetchone()
-        if row and row[0] == results.windows[pipeline]:
+        query = "SELECT max(attname::text) FROM pg_attribute WHERE attrelid = %s::oid AND attnum = %s"
+        if (await _row(conn, query, (found.ftable(i), found.ftablecol(i))))[0] == results.windows[pipeline]:
             windows.append(((found.fname(i) or b"").decode(), pipeline))
     return tuple(windows)
 
 
-def _is_steady(conn: psycopg.Connection[Any], statements: Iterable[str]) -> bool:
+async def _is_steady(conn: Connection, statements: Iterable[str]) -> bool:
     names = set()
     for text in statements:
         try:
@@ -181,12 +181,17 @@ def _is_steady(conn: psycopg.Connection[Any], statements: Iterable[str]) -> bool
             return False
     if names & _UNSTEADY:
         return False
-    row = conn.execute(
+    query = (
         "SELECT count(*) FROM pg_proc p WHERE p.proname = ANY(%s)"
-        " AND (p.provolatile = 'v' OR (p.provolatile = 's' AND p.pronamespace <> 'pg_catalog'::regnamespace))",
-        (sorted(names),),
-    ).fetchone()
-    return row is not None and row[0] == 0
+        " AND (p.provolatile = 'v' OR (p.provolatile = 's' AND p.pronamespace <> 'pg_catalog'::regnamespace))"
+    )
+    return bool((await _row(conn, query, (sorted(names),)))[0] == 0)
+
+
+async def _row(conn: Connection, query: str, values: tuple[object, ...]) -> tuple[Any, ...]:
+    """Returns the one row of an aggregate or an expression."""
+    row: tuple[Any, ...] | None = await (await conn.execute(query.encode(), values)).fetchone()
+    return row or ("",)
 
 
 def _functions(tree: exp.Expr) -> set[str]:

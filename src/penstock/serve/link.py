@@ -8,8 +8,8 @@ stays registered; results are libpq's own, as text.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import psycopg
@@ -25,10 +25,35 @@ class StoreLost(Exception):
     """The store cannot be asked now; the text says what was seen, without any password."""
 
 
+Connection = psycopg.AsyncConnection[Any]
+CONNECT_SECONDS = 3
+
+
+async def _connect(url: str, settings: pgsql.Composed) -> Connection:
+    try:
+        conn = await psycopg.AsyncConnection.connect(
+            url, autocommit=True, connect_timeout=CONNECT_SECONDS, application_name="penstock serve"
+        )
+        await conn.execute(settings)
+    except psycopg.OperationalError as error:
+        raise StoreLost(one_line(error)) from error
+    return conn
+
+
+@asynccontextmanager
+async def connection(url: str, settings: pgsql.Composed) -> AsyncIterator[Connection]:
+    """Gives a connection of psycopg's for what is not an answer. Raises StoreLost when there is none to be had."""
+    conn = await _connect(url, settings)
+    try:
+        yield conn
+    finally:
+        await conn.close()
+
+
 class Link:
     """A connection. After StoreLost or a cancelled `run` it is of no more use: `close` it."""
 
-    def __init__(self, conn: psycopg.AsyncConnection[Any]) -> None:
+    def __init__(self, conn: Connection) -> None:
         self._conn = conn
         self._pg = conn.pgconn
         self._fd = conn.fileno()
@@ -42,16 +67,9 @@ class Link:
         self._loop.add_reader(self._fd, self._readable)
 
     @classmethod
-    async def open(cls, url: str, settings: pgsql.Composed, connect_seconds: float) -> Link:
+    async def open(cls, url: str, settings: pgsql.Composed) -> Link:
         """Connects and applies `settings`. Raises StoreLost."""
-        try:
-            conn = await psycopg.AsyncConnection.connect(
-                url, autocommit=True, connect_timeout=int(connect_seconds), application_name="penstock serve"
-            )
-            await conn.execute(settings)
-        except psycopg.OperationalError as error:
-            raise StoreLost(one_line(error)) from error
-        return cls(conn)
+        return cls(await _connect(url, settings))
 
     async def run(self, name: bytes, statement: bytes, values: Sequence[bytes | None]) -> PGresult:
         """Runs `statement`, prepared as `name` the first time. Raises StoreLost, or psycopg.Error for its refusal."""

@@ -15,7 +15,6 @@ from psycopg.pq.abc import PGresult
 from penstock.serve.describe import session_settings
 from penstock.serve.link import Link, StoreLost
 
-CONNECT_SECONDS = 3.0
 WAIT_SECONDS = 5.0
 
 
@@ -27,7 +26,8 @@ class Pool:
         self._settings = session_settings(schema, int(timeout * 1000))
         self._free: list[Link] = []
         self._unopened = size
-        self._waiting: deque[asyncio.Future[Link | None]] = deque()
+        self._waiting: deque[tuple[float, asyncio.Future[Link | None]]] = deque()
+        """Who waits, and until when: in order of both."""
         self._open: set[Link] = set()
 
     async def run(self, name: bytes, statement: bytes, values: Sequence[bytes | None]) -> PGresult:
@@ -50,19 +50,24 @@ class Pool:
         if self._unopened:
             self._unopened -= 1
             return await self._connected_or_given_up()
-        waiting: asyncio.Future[Link | None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(waiting)
-        late = asyncio.get_running_loop().call_later(WAIT_SECONDS, waiting.cancel)
+        loop = asyncio.get_running_loop()
+        waiting: asyncio.Future[Link | None] = loop.create_future()
+        self._waiting.append((loop.time() + WAIT_SECONDS, waiting))
         try:
             link = await waiting
         except asyncio.CancelledError:
-            if late.when() > asyncio.get_running_loop().time():
-                raise
-            msg = f"all connections to the store have been busy for {WAIT_SECONDS:.0f} s"
-            raise StoreLost(msg) from None
-        finally:
-            late.cancel()
+            if waiting.done() and not waiting.cancelled() and not waiting.exception():
+                self._hand_on(waiting.result())
+            raise
         return link or await self._connected_or_given_up()
+
+    def expire(self) -> None:
+        """Gives up those who have waited too long. Called now and then: a timer for each would cost more."""
+        now = asyncio.get_running_loop().time()
+        while self._waiting and self._waiting[0][0] < now:
+            _, waiting = self._waiting.popleft()
+            if not waiting.done():
+                waiting.set_exception(StoreLost(f"all connections to it have been busy for {WAIT_SECONDS:.0f} s"))
 
     async def _connected_or_given_up(self) -> Link:
         """Opens a connection in a place that is ours; gives the place back when that fails."""
@@ -74,7 +79,7 @@ class Pool:
 
     async def open_link(self) -> Link:
         """Returns a connection that is not the pool's. Raises StoreLost."""
-        return await Link.open(self._url, self._settings, CONNECT_SECONDS)
+        return await Link.open(self._url, self._settings)
 
     async def _connect(self) -> Link:
         link = await self.open_link()
@@ -95,7 +100,7 @@ class Pool:
     def _hand_on(self, link: Link | None) -> None:
         """Gives a connection, or the right to open one, to the next who waits."""
         while self._waiting:
-            waiting = self._waiting.popleft()
+            _, waiting = self._waiting.popleft()
             if not waiting.done():
                 waiting.set_result(link)
                 return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Sequence
 
@@ -10,7 +11,9 @@ from psycopg import sql as pgsql
 
 from penstock.observe.metrics import Labels
 from penstock.serve.describe import session_settings
+from penstock.serve.link import StoreLost, connection
 
+READ_SECONDS = 10.0
 _QUERIES: Sequence[str] = (
     "SELECT 'penstock_read_rows_total', ARRAY[name], read FROM source",
     "SELECT 'penstock_accepted_rows_total', ARRAY[name], accepted FROM source",
@@ -37,16 +40,16 @@ _ALL = "WITH live AS (SELECT * FROM pipeline WHERE builds IS NULL AND removed_at
 )
 
 
-def read(url: str, schema: str, own_schema: str) -> dict[str, list[tuple[Labels, float]]]:
-    """Returns the store's readings; blocks. A store that is away gives `penstock_store_up` 0 and nothing else."""
+async def read(url: str, schema: str, own_schema: str) -> dict[str, list[tuple[Labels, float]]]:
+    """Returns the store's readings. A store that is away gives `penstock_store_up` 0 and nothing else."""
     found: dict[str, list[tuple[Labels, float]]] = {}
+    path = pgsql.Identifier(own_schema).as_string()
     try:
-        with psycopg.connect(url, autocommit=True, connect_timeout=3) as conn:
-            conn.execute(session_settings(schema, 10_000))
-            conn.execute("SELECT set_config('search_path', %s, false)", (pgsql.Identifier(own_schema).as_string(conn),))
-            for name, labels, value in conn.execute(_ALL):
+        async with asyncio.timeout(READ_SECONDS), connection(url, session_settings(schema, 10_000)) as conn:
+            await conn.execute("SELECT set_config('search_path', %s, false)", (path,))
+            async for name, labels, value in await conn.execute(_ALL.encode()):
                 found.setdefault(name, []).append((tuple(labels), float(value)))
-    except psycopg.Error:
+    except (psycopg.Error, StoreLost, TimeoutError):
         return {"penstock_store_up": [((), 0.0)]}
     return found | {"penstock_store_up": [((), 1.0)]}
 
@@ -60,9 +63,9 @@ class Readings:
         self._at = float("-inf")
         self._found: dict[str, list[tuple[Labels, float]]] = {}
 
-    def now(self) -> dict[str, list[tuple[Labels, float]]]:
-        """Returns readings at most `keep` seconds old; blocks."""
-        if time.monotonic() - self._at > self._keep:
-            began = time.monotonic()
-            self._found, self._at = read(*self._arguments), began
+    async def now(self) -> dict[str, list[tuple[Labels, float]]]:
+        """Returns readings at most `keep` seconds old."""
+        began = time.monotonic()
+        if began - self._at > self._keep:
+            self._found, self._at = await read(*self._arguments), began
         return self._found

@@ -22,7 +22,7 @@ from granian.server.embed import Server as Granian
 import penstock
 from penstock.errors import PenstockErrors
 from penstock.observe import emit, subscribe, unsubscribe
-from penstock.observe.events import Serving, StoreLostFromView
+from penstock.observe.events import Notice, Serving, StoreLostFromView
 from penstock.observe.metrics import Metrics
 from penstock.project.model import Project
 from penstock.serve.answers import Answers
@@ -53,6 +53,8 @@ class ServeOptions:
     """Seconds a statement may take."""
     cache_bytes: int = DEFAULT_BYTES
     """For hot answers; 0 keeps none."""
+    revive: Callable[[], None] | None = None
+    """Called (blocking, in a thread) when the store is lost: brings an embedded store back that nobody else would."""
     grace: float = 10.0
     """Seconds running requests have to finish when the server stops."""
 
@@ -85,9 +87,6 @@ def serve_on(
     stop: Callable[[asyncio.Event], None] | None,
 ) -> None:
     """Serves on a socket that listens; otherwise as `run_server`."""
-    refused = check_on_store(project, store_url, timeout=options.timeout)
-    if refused:
-        raise PenstockErrors(refused)
     asyncio.run(_serve(project, store_url, options, sock, on_ready, stop))
 
 
@@ -141,7 +140,7 @@ class Api:
         self._readings = Readings(store_url, store.schema, store.own_schema)
         self._pool = Pool(store_url, store.schema, size=options.connections, timeout=options.timeout)
         self.catalogue = Catalogue(project, store_url, options.timeout)
-        self._poller = Poller(self._pool, store.own_schema, self._changed)
+        self._poller = Poller(self._pool, store.own_schema, self._changed, options.revive)
         self.catalogue.attach(self._poller.versions, self._poller.nudge)
         answers = Answers(self._pool, self.catalogue)
         self.web = Web(project.settings.name, self.catalogue, answers, self._render)
@@ -162,6 +161,10 @@ class Api:
             while True:
                 await asyncio.sleep(POLL_SECONDS)
                 self.target.flush()
+                self._pool.expire()
+                if polling.done():
+                    emit(Notice(f"the poll of the store ended and is begun again: {polling.exception()!r}", "serve"))
+                    polling = asyncio.ensure_future(self._poller.run())
         finally:
             polling.cancel()
             await asyncio.gather(polling, return_exceptions=True)
@@ -184,7 +187,7 @@ class Api:
 
     async def _render(self) -> bytes:
         self.target.flush()
-        return self.metrics.render(await asyncio.to_thread(self._readings.now))
+        return self.metrics.render(await self._readings.now())
 
 
 async def _serve(
@@ -195,6 +198,9 @@ async def _serve(
     on_ready: Callable[[str, int], None],
     stop: Callable[[asyncio.Event], None] | None,
 ) -> None:
+    refused = await check_on_store(project, store_url, timeout=options.timeout)
+    if refused:
+        raise PenstockErrors(refused)
     api = Api(project, store_url, options)
     subscribe(api.metrics.handle)
     ended = asyncio.Event()

@@ -15,6 +15,9 @@ from dataclasses import dataclass, field
 import psycopg
 from psycopg import sql as pgsql
 
+from penstock.errors import PenstockError
+from penstock.observe import emit
+from penstock.observe.events import Notice
 from penstock.serve.link import Link, StoreLost, one_line
 from penstock.serve.pool import Pool
 from penstock.serve.statement import VERSION
@@ -52,11 +55,14 @@ class Versions:
 class Poller:
     """Keeps `versions` up to date until cancelled; calls `changed` after every poll that found something new."""
 
-    def __init__(self, pool: Pool, own_schema: str, changed: Callable[[], None]) -> None:
+    def __init__(
+        self, pool: Pool, own_schema: str, changed: Callable[[], None], revive: Callable[[], None] | None = None
+    ) -> None:
         self.versions = Versions()
         self._pool = pool
         self._own = own_schema
         self._changed = changed
+        self._revive = revive
         self._wake = asyncio.Event()
         query = "SELECT p.name, {version}, coalesce(p.window_column, '') FROM {own}.pipeline p WHERE p.builds IS NULL"
         names = {"version": pgsql.SQL(VERSION), "own": pgsql.Identifier(own_schema)}
@@ -88,7 +94,17 @@ class Poller:
                     await link.close()
             except (StoreLost, psycopg.Error, TimeoutError) as error:
                 self._lose(one_line(error) or "the store does not answer")
+                await self._bring_back()
             await asyncio.sleep(POLL_SECONDS)
+
+    async def _bring_back(self) -> None:
+        if self._revive is None:
+            return
+        try:
+            await asyncio.to_thread(self._revive)
+        except PenstockError as error:
+            emit(Notice(f"the store could not be started again: {error}", "serve"))
+            await asyncio.sleep(PATIENCE_SECONDS)
 
     async def _watch(self, link: Link) -> None:
         link.on_news = self._wake.set
