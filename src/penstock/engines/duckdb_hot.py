@@ -26,8 +26,9 @@ STEP_ROWS = MANY_ROWS
 STEP_BLOCKS = 64
 """Blocks of a step from which on it merges on disk."""
 
-ROWS = 2_000_000
-"""Rows in memory, those added by steps included, at which everything is written down and let go."""
+ROWS = 3_000_000
+"""Rows in memory, those added by steps included, that are never exceeded; at half of it everything is written down and
+all but the blocks in use are let go, which takes some tenths of a second."""
 
 WHOLE_ROWS = 5_000
 """State rows in memory up to which whole blocks are finished, and their result kept for the next step."""
@@ -49,6 +50,8 @@ class _Held:
     blocks: frozenset[str | None] = frozenset()
     dirty: frozenset[str | None] = frozenset()
     """Blocks that are newer than on disk."""
+    touched: frozenset[str | None] = frozenset()
+    """Blocks of the last step."""
     groups: int = 0
     rows: int = 0
     """State rows read from disk, and rows of the log added since."""
@@ -89,7 +92,7 @@ class HotBlocks:
         groups = held.groups + (self._load(missing) if missing else 0)
         touched = frozenset(blocks)
         self._next = replace(
-            held, blocks=held.blocks | touched, dirty=held.dirty | touched, groups=groups,
+            held, blocks=held.blocks | touched, dirty=held.dirty | touched, touched=touched, groups=groups,
             rows=held.rows + loaded + rows, result_of=None, result=None,
         )  # fmt: skip
         before = held.result if held.result_of == touched else None
@@ -174,8 +177,14 @@ class HotBlocks:
     def written(self) -> None:
         """The blocks were written and committed: lets go of them when they are many."""
         self._flushed_at = time.monotonic()
-        if self._held.rows >= ROWS // 2:
-            self._held = _Held()
+        held = replace(self._held, dirty=frozenset())
+        if held.rows >= ROWS // 2:
+            # What is in use is read back at once: one step waits for both, not two steps for one each.
             self._make()
-        else:
-            self._held = replace(self._held, dirty=frozenset())
+            blocks = tuple(held.touched)
+            rows, groups = self._count(blocks), self._load(blocks)
+            held = replace(held, blocks=held.touched, rows=rows, groups=groups)
+            if rows >= ROWS // 2:
+                self._make()
+                held = _Held()
+        self._held = held
