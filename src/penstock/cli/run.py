@@ -66,7 +66,7 @@ def run(
     with log_lines(folder.project, options):
         outcome, document = keep_running(folder, wanted, options, seconds_of(duration))
     report(options, outcome, document)
-    failed = outcome.errors or (fail_on_quarantine and outcome.quarantined)
+    failed = outcome.errors or not outcome.complete or (fail_on_quarantine and outcome.quarantined)
     raise typer.Exit(1 if failed else 0)
 
 

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
 
@@ -45,6 +45,9 @@ from penstock.store.sources import (
 )
 from penstock.store.writer import check_token
 
+TELL_EVERY = timedelta(seconds=5)
+"""How often the end of a round that found nothing is written, for `status`."""
+
 
 @dataclass
 class StreamKeeper:
@@ -71,6 +74,8 @@ class Committer:
         self._found: set[str] = set()
         """Sources whose open round has read rows."""
         self._first_success: dict[str, datetime] = {}
+        self._told: dict[str, datetime] = {}
+        """When a source's last completed round was last written."""
         self._behind: set[str] = set()
         """Sources that failed, are stopped, or are in the middle of a round: they hold the watermark back."""
         self._streams = {s.name: StreamKeeper(s, self._intake(s)) for s in core.project.streams.values()}
@@ -268,7 +273,8 @@ class Committer:
         """Writes the end of a round, and an empty batch when the stream's watermark rises by it."""
         self._refresh(keeper)
         mark = self._risen(keeper, now)
-        if mark is None and not (row.round_open or row.first_round):
+        told = self._told.get(row.name)
+        if mark is None and not (row.round_open or row.first_round) and told and now - told < TELL_EVERY:
             return
         connection = self._connected()
         entry = None
@@ -278,6 +284,7 @@ class Committer:
             if mark is not None:
                 entry = self.core.log.append(_empty_batch(keeper.stream, row, now, mark), connection)
             emit(Step("intake.before_round_commit", row.name))
+        self._told[row.name] = now
         if entry:
             keeper.watermark = mark
             self._settle(keeper, entry)

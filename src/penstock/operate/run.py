@@ -49,6 +49,8 @@ class Outcome:
 
     errors: tuple[PenstockError, ...]
     quarantined: int
+    complete: bool
+    """Whether the run ended as it was meant to: caught up, where that was wanted."""
 
 
 class Run:
@@ -70,6 +72,7 @@ class Run:
             raise
         self._lease_pauses = Pauses()
         self._stop_asked = threading.Event()
+        self._done = False
 
     def _prepare(self) -> None:
         assert self._connection
@@ -122,7 +125,8 @@ class Run:
         for pipeline in self.pipelines:
             pipeline.finish.set()
         self.core.ends.wake()
-        return not any(p.running for p in self.pipelines)
+        self._done = not any(p.running for p in self.pipelines)
+        return self._done
 
     def _look_after_store(self) -> None:
         """Carries out requests; gets connection and lock again when they broke."""
@@ -172,4 +176,5 @@ class Run:
         errors = [r.error for r in self._runners() if r.error]
         if self.core.fatal:
             errors.insert(0, self.core.fatal)
-        return Outcome(tuple(errors), self.committer.quarantined)
+        complete = self._done or not self.options.until_caught_up
+        return Outcome(tuple(errors), self.committer.quarantined, complete)
