@@ -353,14 +353,14 @@ def test_a_file_deleted_before_and_while_it_is_read(drops: Drops) -> None:
 
 def test_a_file_that_shrinks_while_it_is_read_is_refused_from_there(drops: Drops) -> None:
     drops.batch_rows = 100_000
-    rows = "".join(f"{i:0>99}\n" for i in range(300_000))
+    rows = "".join(f"{i:0>99}\n" for i in range(500_000))
     path = drops.put("a.csv", "a\n" + rows)
     batches = drops.start().round()
     assert next(batches).table.num_rows > 90_000
-    os.truncate(path, 18_000_000)
+    os.truncate(path, 40_000_000)
     rest = list(batches)
     assert [r.rule for r in refusals(rest)] == ["gone"]
-    assert refusals(rest)[0].reason.startswith("the file ended at byte 18000000 while it was read")
+    assert refusals(rest)[0].reason.startswith("the file ended at byte 40000000 while it was read")
 
 
 # ---- afterwards ---------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ import numpy as np
 from penstock.sources._files_content import STEP, Content
 from penstock.sources.base import Refusal
 
-BLOCK = 16 << 20
+BLOCK = 32 << 20
 """Bytes of a block at the most, one longer row aside."""
 PIECE = 1 << 18
 """Bytes looked at together where a pass over them should stay in the cache."""
@@ -70,6 +70,18 @@ def count_newlines(data: bytes) -> int:
     return sum(int(np.count_nonzero(every[at : at + PIECE] == 10)) for at in range(0, len(data), PIECE))
 
 
+def _behind_line(data: bytes, number: int) -> int:
+    """The offset behind the line of that number, from 1; the data's length when it has fewer."""
+    every, mark = np.frombuffer(data, np.uint8), 10 if b"\n" in data else 13
+    for at in range(0, len(data), PIECE):
+        ends = every[at : at + PIECE] == mark
+        found = int(np.count_nonzero(ends))
+        if found >= number:
+            return at + int(np.flatnonzero(ends)[number - 1]) + 1
+        number -= found
+    return len(data)
+
+
 LINES = Rows(cut_lines, count_newlines, lambda data: data.find(b"\n") + 1)
 
 
@@ -79,7 +91,7 @@ class Blocks:
     def __init__(self, content: Content, line: int, limits: Limits, rows: Rows = LINES) -> None:
         self._content, self._line, self._limits, self._rows = content, line, limits, rows
         self._buffer, self._have = bytearray(), 0
-        self._want = min(BLOCK, limits.line + 1)
+        self._want = BLOCK if limits.line >= BLOCK // 8 else limits.line + 1
 
     def __iter__(self) -> Iterator[Block]:
         last = False
@@ -93,6 +105,8 @@ class Blocks:
         while True:
             self._fill(want)
             seen = min(self._have, want)
+            if seen > self._limits.line + 1 and self._may_hold_a_long_line(seen):
+                seen = self._limits.line + 1
             all_seen = seen == self._have and self._content.at_end
             length = self._rows.cut(self._buffer, seen, all_seen)
             if length or not seen:
@@ -101,13 +115,21 @@ class Blocks:
                 return self._too_long()
             want = min(seen + (1 << 20), self._limits.line + 1)
 
+    def _may_hold_a_long_line(self, seen: int) -> bool:
+        """Whether a line of the buffer may be longer than allowed: it then covers a whole window of half that size."""
+        window = self._limits.line // 2
+        ends = (b"\n", b"\r")
+        starts = range(0, seen - window, window)
+        return any(all(self._buffer.find(end, at, at + window) < 0 for end in ends) for at in starts)
+
     def _fill(self, want: int) -> None:
         """Reads on until the buffer holds `want` bytes. It is used again for every block: big ones are slow to get."""
-        if len(self._buffer) < want:
-            self._buffer.extend(bytes(want - len(self._buffer)))
-        with memoryview(self._buffer) as view:
-            while self._have < want and (got := self._content.read_into(view[self._have : want])):
-                self._have += got
+        while self._have < want and (ahead := self._content.ahead):
+            room = min(want, self._have + ahead)
+            if len(self._buffer) < room:
+                self._buffer.extend(bytes(room - len(self._buffer)))
+            with memoryview(self._buffer) as view:
+                self._have += self._content.read_into(view[self._have : room])
 
     def _rows_of(self, length: int) -> Block:
         """A block of the first `length` bytes, or of less when they have more lines than a batch may have rows."""
@@ -115,9 +137,8 @@ class Blocks:
             data = bytes(view[:length])
         lines = self._rows.lines(data)
         if lines > self._limits.rows:
-            ends = np.flatnonzero(np.isin(np.frombuffer(data, np.uint8), (10, 13)))
-            short = self._rows.cut(self._buffer, int(ends[self._limits.rows - 1]) + 1, False)
-            self._want = min(self._want, max(1 << 16, short + short // 16))
+            short = self._rows.cut(self._buffer, _behind_line(data, self._limits.rows), False)
+            self._want = min(self._want, max(1 << 16, short - short // 64))
             data = data[: short or length]
             lines = self._rows.lines(data)
         self._drop(data)

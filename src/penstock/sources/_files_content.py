@@ -147,6 +147,13 @@ class Content:
             self._pending = more
         return not self._pending
 
+    @property
+    def ahead(self) -> int:
+        """How many bytes at least can be read now, 0 at the end only."""
+        if self._parts is None:
+            return self._item.size - self.offset
+        return 0 if self.at_end else len(self._pending)
+
     def read(self, length: int) -> bytes:
         """Returns up to `length` bytes, b'' at the end only. Raises Unreadable, Gone."""
         if self._parts is None:

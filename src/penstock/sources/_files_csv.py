@@ -8,10 +8,13 @@ have another number of fields than the header. All of them become refusals with 
 from __future__ import annotations
 
 import codecs
+import csv
+import io
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -107,14 +110,10 @@ class CsvDecoder:
         if problem:
             message = f"the header cannot be read: {problem}"
             raise Unreadable(message, "header")
-        line = self._as_utf8(text) + b"\n"
-        count = pc.read_csv(
-            pa.BufferReader(line), pc.ReadOptions(autogenerate_column_names=True), self._parse_options()
-        ).num_columns
-        generated = [f"f{i}" for i in range(count)]
-        texts = pc.ConvertOptions(column_types={name: pa.string() for name in generated})
-        row = pc.read_csv(pa.BufferReader(line), pc.ReadOptions(column_names=generated), self._parse_options(), texts)
-        names = tuple(str(column[0].as_py()) for column in row.columns)
+        d = self._dialect
+        marks: dict[str, Any] = {"quotechar": d.quote} if d.quote else {"quoting": csv.QUOTE_NONE}
+        text_ = io.StringIO(self._as_utf8(text).decode(), newline="")
+        names = tuple(next(csv.reader(text_, delimiter=d.delimiter, escapechar=d.escape or None, **marks)))
         twice = sorted({n for n in names if names.count(n) > 1 and (self._wanted is None or n.lower() in self._wanted)})
         if twice:
             message = f"the header has the column {twice[0]!r} twice"

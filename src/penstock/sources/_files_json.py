@@ -11,6 +11,7 @@ from __future__ import annotations
 import codecs
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
@@ -26,6 +27,11 @@ SMALL = 64
 """Records that are no longer halved but read one by one."""
 LOOK = 1 << 16
 """Bytes from which is learnt how columns are written."""
+PATIENCE = 3
+"""Blocks with values that do not fit a column's type, after which it is asked for as text at once."""
+_CHANGED = re.compile(
+    r"JSON parse error: Column\(/(.*)\) changed from \w+ to (?:string|number|boolean) in row", re.DOTALL
+)
 _JSON_NUMBER = rb"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _SPACE = b" \t\r"
@@ -51,6 +57,47 @@ class _Pairs(list[tuple[str, object]]):
     """An object with its members in order, repeated names and all."""
 
 
+@dataclass
+class _Asked:
+    """How Arrow is asked for the columns of one piece."""
+
+    kinds: dict[str, pa.DataType]
+    quoted: set[str]
+    """Text columns whose numbers and booleans are put into quotes."""
+
+    def options(self, strict: bool) -> pj.ParseOptions:
+        unexpected = "error" if strict else "ignore"
+        schema = pa.schema(list(self.kinds.items()))
+        return pj.ParseOptions(explicit_schema=schema, unexpected_field_behavior=unexpected)
+
+    def written(self, data: bytes) -> bytes:
+        """The data with quotes around numbers and booleans of `quoted` columns.
+
+        Quotes within a JSON text are escaped, so a name between quotes before a colon can only be a name.
+        """
+        if not self.quoted:
+            return data
+        names = b"|".join(re.escape(json.dumps(n, ensure_ascii=False).encode()[1:-1]) for n in sorted(self.quoted))
+        pattern = rb'("(?:' + names + rb')"[ \t]*:[ \t]*)(' + _JSON_NUMBER + rb"|true|false)(?=[ \t]*[,}])"
+        return re.sub(pattern, rb'\1"\2"', data)
+
+    def misfits(self, error: str) -> list[str]:
+        """The columns that an error of Arrow is about; none when asking for them as text would not help."""
+        if changed := _CHANGED.match(error):
+            name = changed[1]
+            return [name] if name in self.kinds and name not in self.quoted else []
+        family = next((f for f in ("decimal128", "timestamp", "int") if f in error), "")
+        return self.of_family(family) if family else []
+
+    def of_family(self, family: str) -> list[str]:
+        return [name for name, kind in self.kinds.items() if str(kind).startswith(family)]
+
+    def as_text(self, name: str) -> None:
+        if not pa.types.is_timestamp(self.kinds[name]):
+            self.quoted.add(name)
+        self.kinds[name] = pa.string()
+
+
 class JsonDecoder:
     """Decodes the blocks of one file. Learns how columns are written; that changes speed, never rows."""
 
@@ -59,6 +106,7 @@ class JsonDecoder:
         self._hints = {name: t for name, t in hints.items() if _takes(t)}
         self._kinds: dict[str, pa.DataType] = {}
         self._quoted: set[str] = set()
+        self._misfits: Counter[str] = Counter()
         self._learnt = False
         for name in sorted(columns or ()):
             self._know(name)
@@ -85,23 +133,30 @@ class JsonDecoder:
         self._kinds[name] = self._hints.get(name, pa.string())
 
     def _fast(self, data: bytes, count: int) -> pa.Table | None:
-        """The rows of `count` well-shaped lines, or None when they need a closer look."""
+        """The rows of `count` well-shaped lines, or None when they need a closer look.
+
+        A column whose values do not fit its type here is asked for as text, and after some blocks for good.
+        """
         if not self._kinds or not valid_utf8(data):
             return None
-        if self._quoted:
-            data = self._quote(data)
-        schema = pa.schema(list(self._kinds.items()))
-        options = pj.ParseOptions(explicit_schema=schema, unexpected_field_behavior="error" if self._open else "ignore")
-        try:
-            table = _read(data, options)
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, UnicodeDecodeError):
-            return None
-        return table if table.num_rows == count and not too_large(table) else None
-
-    def _quote(self, data: bytes) -> bytes:
-        names = b"|".join(re.escape(json.dumps(n, ensure_ascii=False).encode()[1:-1]) for n in sorted(self._quoted))
-        pattern = rb'("(?:' + names + rb')"[ \t]*:[ \t]*)(' + _JSON_NUMBER + rb"|true|false)(?=[ \t]*[,}])"
-        return re.sub(pattern, rb'\1"\2"', data)
+        asked = _Asked(dict(self._kinds), set(self._quoted))
+        while True:
+            try:
+                table = _read(asked.written(data), asked.options(self._open))
+            except (pa.ArrowInvalid, pa.ArrowNotImplementedError, UnicodeDecodeError) as e:
+                misfits = asked.misfits(str(e))
+            else:
+                misfits = asked.of_family("decimal128") if too_large(table) else []
+                if not misfits:
+                    return table if table.num_rows == count else None
+            if not misfits:
+                return None
+            for name in misfits:
+                self._misfits[name] += 1
+                asked.as_text(name)
+                if self._misfits[name] > PATIENCE:
+                    self._kinds[name] = pa.string()
+                    self._quoted |= asked.quoted & {name}
 
     def _mixed(self, found: Sequence[Record]) -> Decoded:
         shaped = [r for r in found if r.data[:1] == b"{" and r.data[-1:] == b"}"]
@@ -204,7 +259,8 @@ class JsonDecoder:
 def _one_type(pieces: Sequence[pa.Array | pa.ChunkedArray], hint: pa.DataType) -> pa.ChunkedArray:
     typed: list[pa.Array] = []
     for piece in pieces:
-        exact = piece if piece.type == hint else as_type(piece, hint)
+        # A long piece came as text because some of its values did not fit.
+        exact = piece if piece.type == hint else as_type(piece, hint) if len(piece) <= SMALL else None
         if exact is None:
             return _chunked([p.cast(pa.string()) for p in pieces], pa.string())
         typed.append(exact)

@@ -15,6 +15,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import time
+from collections import defaultdict
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 
@@ -59,10 +60,13 @@ class Files(Source):
         self._moved = self._place.below(after.move) if isinstance(after, MoveConfig) else ""
         self._pattern = Pattern(self.config.match) if self.config.match else None
         self._receipts: dict[str, Receipt] = {}
+        self._done: dict[int, defaultdict[str, set[str]]] = {}
+        """Size -> hash -> names of the files that were read to their end."""
         self._items: dict[str, Item] = {}
         self._round = 0
         self._seen: dict[str, tuple[int, int, float]] = {}
         self._held: list[str] = []
+        self._may_watch = True
         self._watch: Generator[set[FileChange], None, None] | None = None
 
     def _make_place(self) -> Place:
@@ -71,13 +75,17 @@ class Files(Source):
         return Folder(self.context.root / self.config.path, self.context.root)
 
     def open(self, cursor: Cursor, receipts: Mapping[str, Receipt]) -> None:
-        self._receipts = dict(receipts)
+        self._receipts = {}
+        self._done = {}
+        for receipt in receipts.values():
+            self._note(receipt)
         self._round = int(cursor.get("round", 0))
         self._stop_watching()
+        self._may_watch = True
         self._place.items()
 
     def wait_for_change(self, seconds: float) -> bool:
-        if not isinstance(self._place, Folder) or not self._place.root.is_dir():
+        if not self._may_watch or not isinstance(self._place, Folder) or not self._place.root.is_dir():
             return False
         until = time.monotonic() + seconds
         if self._watch is None:
@@ -88,7 +96,8 @@ class Files(Source):
             while time.monotonic() < until and not self.stop_requested():
                 if next(self._watch, None):
                     return True
-        except OSError:
+        except (OSError, RuntimeError):  # too many watches, a file system without them: polling goes on
+            self._may_watch = False
             self._stop_watching()
         return False
 
@@ -118,7 +127,8 @@ class Files(Source):
         found = self._candidates()
         ready = [item for item in found if self._wait_for(item) == 0]
         yield from self._announced(ready)
-        late = [item for item in found if item not in ready]
+        whole = {item.name for item in ready}
+        late = [item for item in found if item.name not in whole]
         yield from self._announced(self._settled(late))
 
     # which files
@@ -249,8 +259,17 @@ class Files(Source):
 
     def _give(self, batch: RawBatch) -> Iterator[RawBatch]:
         """Yields a batch; what it says of its files holds once it is asked for the next one."""
-        self._receipts |= {r.item: r for r in batch.receipts}
+        for receipt in batch.receipts:
+            self._note(receipt)
         yield batch
+
+    def _note(self, receipt: Receipt) -> None:
+        before = self._receipts.get(receipt.item)
+        if before is not None and before.state == "done":
+            self._done[before.size][before.hash].discard(before.item)
+        self._receipts[receipt.item] = receipt
+        if receipt.state == "done":
+            self._done.setdefault(receipt.size, defaultdict(set))[receipt.hash].add(receipt.item)
 
     def _read(self, item: Item) -> Iterator[RawBatch]:
         try:
@@ -306,15 +325,12 @@ class Files(Source):
         """The hash of this file when another one with the same content was read; '' = none was."""
         if self.config.same_content == "load" or not item.size:
             return ""
-        known = {
-            r.hash
-            for r in self._receipts.values()
-            if r.size == item.size and r.state == "done" and (r.item != item.name or self.config.after != "keep")
-        }
+        known = self._done.get(item.size)
         if not known:
             return ""
         found = stored_hash(raw, item.size)
-        return found if found in known else ""
+        others = known.get(found, set()) - ({item.name} if self.config.after == "keep" else set())
+        return found if others else ""
 
     def _rows(self, item: Item, chunk: Chunk) -> RawBatch:
         state = "done" if chunk.last else "reading"
