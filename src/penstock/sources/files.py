@@ -5,9 +5,35 @@ is only the number of the round. A round reads the files that stood when it bega
 more than one, it records them all as `pending` first, so that a round cut off by a crash ends where it would have
 ended. Files that are still being written are waited for a moment, then left to the next round.
 
-A file that grew is read from its old end when its beginning is unchanged. One that changed otherwise is a new file
-where the stream has a primary key (known rows are duplicates) or where files that were read are moved away or
-deleted; else it is refused whole.
+**Which files.** All below `path` that `match` takes, or whose ending is known: .csv .tsv .jsonl .ndjson .json
+.parquet, each also with .gz or .zst. Names that begin with a dot are left out. A folder that is not there, or may not
+be read, is an error; it is tried again.
+
+**Rows.** Every file also has the columns `_file`, `_line` and `_modified_at`. `_line` is the number of the line on
+which a row begins; of JSON arrays and Parquet, the number of the row. CSV and Parquet columns are found without regard
+to case, JSON names exactly. JSON numbers are read by their text, objects and arrays within a row as JSON text.
+
+**Broken input.** A row that cannot be read (wrong number of fields, malformed quotes or JSON, a name twice in an
+object, bytes that are no text of the encoding, a NUL byte, too long) goes to quarantine with its line number and bytes,
+and the rest goes on. A quote that never closes costs the line it stands on. A file that cannot be read at all (torn,
+not what its ending says, too large, no rights) goes to quarantine whole, before any of its rows is taken when it is
+packed, and stays where it is. A damaged row group of a Parquet file is one refusal.
+
+**Numbers and dates of CSV.** `decimal`, `thousands` and the formats act on columns that are numbers or dates: by the
+contract, where a property is that column; by `types`; or where everything that mentions the column casts it to one.
+What does not follow them is refused: `1.50` is no number where the comma is the decimal mark.
+
+**The same file again.** A file that grew is read from its old end when its beginning is unchanged. One that changed
+otherwise is a new file where the stream has a primary key (known rows are duplicates) or where files that were read
+are moved away or deleted; else it is refused whole. The same content under a new name is not read again, unless
+`same_content: load`.
+
+**Complete files.** By default a file must have stood still for a second; Parquet counts as soon as it has its end, and
+objects in a bucket at once. Write under another name and rename where you can.
+
+**Buckets.** `path: s3://bucket/prefix`. Keys, region and endpoint come from `s3:`, else from the environment
+(`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`, `AWS_REGION`, `AWS_ENDPOINT_URL`), else from what
+the machine is granted.
 """
 
 from __future__ import annotations
