@@ -52,6 +52,7 @@ _OUTDATED = (
 """What a statement fails with when the tables changed since it was prepared."""
 _MOST_FIELDS = 200
 _MOST_QUESTIONS = 10_000
+_LONGEST_REMEMBERED = 1_000
 _Key = tuple[str, str, str]
 """Path, query and form of a request."""
 _ALWAYS = (("vary", "Accept"), ("cache-control", "no-cache"))
@@ -108,11 +109,12 @@ class Answers:
         self._pool = pool
         self._catalogue = catalogue
         self._finality = Finality(self._window_ends)
-        self._ends_sql = (
-            "SELECT window_start, (extract(epoch FROM window_end) * 1000000)::bigint"
-            f" FROM {quoted(catalogue.own_schema)}.pipeline_window"
-            " WHERE pipeline = $1::text AND window_start IN (SELECT json_array_elements_text($2::json))"
-        ).encode()
+        windows = (
+            "SELECT window_start, (extract(epoch FROM window_end) * 1000000)::bigint AS ends"
+            f" FROM {quoted(catalogue.own_schema)}.pipeline_window WHERE pipeline = $1::text"
+        )
+        asked = f"{windows} AND window_start IN (SELECT json_array_elements_text($2::json))"
+        self._ends_sql = f"{asked} UNION ALL ({windows} ORDER BY ends DESC LIMIT $3::bigint)".encode()
         self._flights: dict[_Key, _Flight] = {}
         self._questions: dict[_Key, _Question] = {}
 
@@ -130,17 +132,18 @@ class Answers:
         if question is None:
             found = f"{len(errors)} of the request's parameters {'is' if len(errors) == 1 else 'are'} wrong"
             return problem(InvalidParameters(found), ask.path, errors)
-        self._remember(key, question)
+        self._remember(ask, key, question)
         try:
             return await self._shared(ask, key, question)
         except PenstockError as error:
             return problem(error, ask.path)
 
-    def _remember(self, key: _Key, question: _Question) -> None:
+    def _remember(self, ask: Ask, key: _Key, question: _Question) -> None:
         """Keeps how a request was understood: the same one comes again when the data has changed."""
         if len(self._questions) >= _MOST_QUESTIONS:
             self._questions.clear()
-        self._questions[key] = question
+        if len(ask.path) + len(ask.query) <= _LONGEST_REMEMBERED:
+            self._questions[key] = question
 
     async def _shared(self, ask: Ask, key: _Key, question: _Question) -> Answer:
         """Answers equal questions that come within a poll's time of each other by one statement."""
@@ -212,10 +215,10 @@ class Answers:
             headers.append(("link", next_link(ask.path, ask.query, after)))
         return Answer(served, steady, etag, headers, whole)
 
-    async def _window_ends(self, pipeline: str, starts: Sequence[str]) -> dict[str, int]:
-        """Returns when these windows end, in microseconds."""
-        array = json.dumps(list(starts)).encode()
-        found = await self._pool.run(b"window-ends", self._ends_sql, [pipeline.encode(), array])
+    async def _window_ends(self, pipeline: str, starts: Sequence[str], more: int) -> dict[str, int]:
+        """Returns when these windows end, and the latest `more`, in microseconds."""
+        values = [pipeline.encode(), json.dumps(list(starts)).encode(), b"%d" % more]
+        found = await self._pool.run(b"window-ends", self._ends_sql, values)
         rows = ((found.get_value(i, 0), found.get_value(i, 1)) for i in range(found.ntuples))
         return {start.decode(): int(end) for start, end in rows if start is not None and end is not None}
 

@@ -12,7 +12,7 @@ Key = tuple[str, str, str | None]
 """Path, query and Accept header, as they came."""
 DEFAULT_BYTES = 64 * 1024 * 1024
 _OVERHEAD = 1024
-"""Bytes an entry costs beside its body."""
+"""Bytes an entry costs beside its body and key."""
 
 
 class Cache:
@@ -35,11 +35,11 @@ class Cache:
 
     def put(self, key: Key, answer: Answer) -> None:
         """Keeps `answer`, unless it is too large to be worth it."""
-        size = len(answer.body) + _OVERHEAD
+        size = _size(key, answer)
         if size > self._half // 4:
             return
         before = self._young.get(key)
-        self._bytes += size - (len(before.body) + _OVERHEAD if before else 0)
+        self._bytes += size - (_size(key, before) if before else 0)
         if self._bytes > self._half:
             self._old, self._young, self._bytes = self._young, {}, size
         self._young[key] = answer
@@ -49,3 +49,7 @@ class Cache:
 
     def __len__(self) -> int:
         return len(self._young) + len(self._old)
+
+
+def _size(key: Key, answer: Answer) -> int:
+    return len(answer.body) + len(key[0]) + len(key[1]) + len(key[2] or "") + _OVERHEAD

@@ -11,8 +11,9 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 WindowKey = tuple[str, str, str]
 """Pipeline, what it means (generation and fingerprint), the window's start as text."""
-Lookup = Callable[[str, Sequence[str]], Awaitable[dict[str, int]]]
-"""(pipeline, starts) -> end of each that is known, in microseconds since 1970."""
+Lookup = Callable[[str, Sequence[str], int], Awaitable[dict[str, int]]]
+"""(pipeline, starts, more) -> end of each that is known, and of the latest `more`, in microseconds since 1970."""
+MORE_AT_FIRST = 5_000
 MOST_ENDS = 200_000
 SEPARATOR = "\x1f"
 
@@ -23,6 +24,7 @@ class Finality:
     def __init__(self, lookup: Lookup) -> None:
         self._lookup = lookup
         self._ends: dict[WindowKey, int] = {}
+        self._met: set[tuple[str, str]] = set()
 
     async def is_final(self, windows: Iterable[tuple[str, str | None]], version: str, marks: str) -> bool:
         """Tells whether all `windows` have ended.
@@ -49,6 +51,8 @@ class Finality:
         if missing:
             if len(self._ends) + len(missing) > MOST_ENDS:
                 self._ends.clear()
-            found = await self._lookup(pipeline, missing)
+            more = 0 if (pipeline, meaning) in self._met else MORE_AT_FIRST
+            self._met.add((pipeline, meaning))
+            found = await self._lookup(pipeline, missing, more)
             self._ends |= {(pipeline, meaning, start): end for start, end in found.items()}
         return [self._ends.get((pipeline, meaning, start)) for start in starts]

@@ -45,8 +45,9 @@ class Web:
         """Returns the ASGI application."""
         health = (self.livez, self.livez, self.readyz, self.readyz)
         own = (self.docs, self.docs, self.openapi, *health, self.metrics)
-        routes = [Route(path, _response(handler)) for path, handler in zip(OWN_PATHS, own, strict=True)]
-        routes += [Route(s.endpoint.path, _response(self.endpoint(s))) for s in self._catalogue.in_order()]
+        # A project may have an endpoint at /, not at our other paths.
+        routes = [Route(s.endpoint.path, _response(self.endpoint(s))) for s in self._catalogue.in_order()]
+        routes += [Route(path, _response(handler)) for path, handler in zip(OWN_PATHS, own, strict=True)]
         refusals = {404: _response(self.unknown), 405: _response(_refuse_method), Exception: _response(_failed)}
         app = Starlette(routes=routes, exception_handlers={k: _with_error(v) for k, v in refusals.items()})
         app.router.redirect_slashes = False
