@@ -1,7 +1,7 @@
 """Benchmarks 4 and 5: cold start, and a row committed in the source database until the API gives the new answer.
 
-`python -m bench.start` prints the seconds from an empty folder to the first answer (embedded store made on the way), and
-p50 and p99 of commit -> new answer with `every: 100ms`.
+`python -m bench.start` prints the seconds from an empty folder to the first answer (embedded store made on the way),
+and p50 and p99 of commit -> new answer with `every: 100ms`.
 """
 
 from __future__ import annotations
