@@ -6,6 +6,7 @@ eye `warning`, what stopped `error`. An observation's class name is the event, i
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -26,6 +27,9 @@ from penstock.observe.events import (
     StateRebuilt,
     StoreLostFromView,
 )
+
+# What a library has to say of its own is not for our users' terminal: what matters of it is an error or observation.
+logging.getLogger("psycopg").addHandler(logging.NullHandler())
 
 LEVELS: Mapping[str, int] = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 

@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psycopg
+
 from penstock.errors import PenstockError
 from penstock.log.model import ORIGIN, ChainPoint
 from penstock.log.rowlog import RowLog
@@ -18,7 +20,7 @@ from penstock.operate.errors import UnexpectedFailure
 from penstock.operate.retry import Pauses
 from penstock.plan.model import Plan
 from penstock.project.model import Project
-from penstock.store.connect import Store
+from penstock.store.connect import Store, explain
 from penstock.store.writer import Lease
 
 
@@ -101,9 +103,12 @@ class Core:
 
 
 def explained(error: Exception, what: str) -> PenstockError:
-    """Returns `error` as a PenstockError: itself, or for a defect of ours one that names a file with the details."""
+    """Returns `error` as a PenstockError: itself; what the store said, as reading the log raises it as it is; for a
+    defect of ours one that names a file with the details."""
     if isinstance(error, PenstockError):
         return error
+    if isinstance(error, psycopg.Error):
+        return explain(error, what)
     with tempfile.NamedTemporaryFile(
         "w", prefix="penstock-failure-", suffix=".txt", delete=False, encoding="utf-8"
     ) as file:
