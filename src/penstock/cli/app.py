@@ -9,6 +9,7 @@ import traceback
 from pathlib import Path
 from typing import Annotated
 
+import psycopg
 import typer
 from typer.exceptions import TyperException
 
@@ -27,6 +28,7 @@ from penstock.cli.stop import stop
 from penstock.cli.store import app as store
 from penstock.cli.validate import validate
 from penstock.errors import PenstockError, PenstockErrors
+from penstock.store import connect
 
 app = typer.Typer(
     name="penstock",
@@ -88,6 +90,9 @@ def _run() -> int:
         return 1
     except OSError as refused:
         common.print_errors([common.system_refused(refused)], as_json=common.Globals.current.json)
+        return 1
+    except psycopg.Error as said:
+        common.print_errors([connect.explain(said, "the store")], as_json=common.Globals.current.json)
         return 1
     except Exception as unexpected:  # noqa: BLE001 (the last line of defence: shown as an error with a code)
         common.print_errors([internal_error(unexpected)], as_json=common.Globals.current.json)

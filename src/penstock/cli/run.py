@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Annotated
 
 import typer
@@ -38,6 +38,7 @@ from penstock.project.model import Project
 from penstock.project.read import missing_values
 from penstock.sources.registry import sources
 from penstock.store.connect import Store
+from penstock.store.errors import StoreAway
 
 TICK = 0.1
 """Seconds between looks at requests and the end."""
@@ -145,9 +146,10 @@ def _until_over(
             if seconds is not None and now - began >= seconds:
                 return
             if view and now - drawn >= REDRAW:
-                document = read_status(running.store, running.folder.project)
-                view.update(draw(document, rates, now, boards(running.store), running.addresses), refresh=True)
                 drawn = now
+                with suppress(StoreAway):  # the run waits for the store's return; so does its picture
+                    document = read_status(running.store, running.folder.project)
+                    view.update(draw(document, rates, now, boards(running.store), running.addresses), refresh=True)
             time.sleep(TICK)
 
 
