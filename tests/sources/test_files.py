@@ -503,6 +503,8 @@ def test_a_change_in_the_folder_wakes(drops: Drops) -> None:
         ({"same_content": "maybe"}, "'skip' or 'load'"),
         ({"format": "xml"}, "'csv', 'jsonl', 'json' or 'parquet'"),
         ({"macth": "*"}, "macth"),
+        ({"after": {"move": "s3://b/x"}}, "within their bucket"),
+        ({"path": "s3://a/x", "after": {"move": "s3://b/x"}}, "within their bucket"),
     ],
 )
 def test_wrong_settings_are_told(config: dict[str, Any], found: str) -> None:

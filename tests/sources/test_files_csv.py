@@ -35,6 +35,8 @@ WRITTEN: list[tuple[str, bytes, dict[str, Any]]] = [
     ("plain", b"a,b\n1,x\n2,y\n", {}),
     ("no last line end", b"a,b\n1,x\n2,y", {}),
     ("byte order mark", b"\xef\xbb\xbfa,b\n1,x\n2,y\n", {}),
+    ("mark and quotes", b'\xef\xbb\xbf"a","b"\n"1","x"\n2,y\n', {}),
+    ("mark and no header", b'\xef\xbb\xbf"1",x\n2,y\n', {"header": False, "columns": ["a", "b"]}),
     ("windows", b"a,b\r\n1,x\r\n2,y\r\n", {}),
     ("old mac", b"a,b\r1,x\r2,y\r", {}),
     ("mixed line ends", b"a,b\r\n1,x\r2,y\n", {}),
@@ -130,9 +132,18 @@ def test_half_a_surrogate_pair_costs_its_row_with_its_own_bytes(tmp_path: Path) 
     assert refused == [("3", "encoding", b"\x00\xd8,\x002\x00")]
 
 
+@pytest.mark.parametrize("content", [b"", b"\xef\xbb\xbf", b"\n\n", b"a,b\n", b"a,b"])
+def test_a_file_without_rows_has_none(tmp_path: Path, content: bytes) -> None:
+    drops = Drops(tmp_path)
+    drops.put("a.csv", content)
+    assert [b.table.num_rows for b in drops.read()] == [0]
+    assert drops.states() == {"a.csv": "done"}
+
+
 @pytest.mark.parametrize(
     ("content", "config", "reason"),
     [
+        (b"a," + b"x" * 200_000 + b"\n", {}, "the header cannot be read: field larger than field limit (131072)"),
         (b"a,a\n1,2\n", {}, "the header has the column 'a' twice"),
         (b'a,"b"x\n1,2\n', {}, "the header cannot be read: its quotes are malformed"),
         (b"a,\xff\n1,2\n", {}, "the header cannot be read: byte 3, 0xff, is no utf-8"),
@@ -149,7 +160,7 @@ def test_a_file_that_cannot_be_read_is_refused_whole(
     assert [(r.origin or b.origin, r.position, r.reason) for b in batches for r in b.refusals] == [
         ("a.csv", "", reason)
     ]
-    assert refusals(batches)[0].original == content
+    assert refusals(batches)[0].original == content[: 64 << 10]
     assert drops.states() == {"a.csv": "unreadable", "b.csv": "done"}
     assert drops.receipts["a.csv"].rows_read == 1
 
@@ -167,6 +178,15 @@ def test_rows_are_counted_even_when_no_column_of_the_file_is_wanted(tmp_path: Pa
 
 
 GERMAN = {"delimiter": ";", "decimal": ",", "thousands": ".", "date_format": "%d.%m.%Y"}
+
+
+def test_a_source_that_was_closed_may_be_opened_again(tmp_path: Path) -> None:
+    drops = Drops(tmp_path, {"csv": GERMAN}, columns=(Column("amount", decimal(12, 2)),))
+    drops.put("a.csv", "amount\n1,5\n")
+    source = drops.start()
+    source.close()
+    source.open({}, {})
+    assert [row for batch in source.round() for row in own(batch)] == [{"amount": "1.5"}]
 
 
 def test_marks_and_date_formats_act_on_numbers_and_dates_only(tmp_path: Path) -> None:

@@ -81,6 +81,12 @@ def test_a_corrupt_footer_refuses_the_file_and_the_others_go_on(tmp_path: Path) 
     assert all(r.reason.startswith("the file is no readable Parquet: ") for r in refusals(batches))
 
 
+def test_a_column_that_stands_twice_is_refused(tmp_path: Path) -> None:
+    drops = Drops(tmp_path)
+    write(drops.folder / "a.parquet", pa.Table.from_arrays([pa.array([1]), pa.array([2])], ["a", "a"]))
+    assert [r.reason for r in refusals(drops.read())] == ["the file has the column 'a' twice"]
+
+
 def test_a_damaged_row_group_is_one_refusal(tmp_path: Path) -> None:
     drops = Drops(tmp_path)
     whole = bytearray(write(drops.folder / "a.parquet", pa.table({"a": list(range(9))}), row_group_size=3))

@@ -6,7 +6,6 @@ balanced. Elements are numbered from 1: that number is their position, since a w
 
 from __future__ import annotations
 
-import codecs
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -34,12 +33,12 @@ class Elements:
 
 
 class ArrayReader:
-    """Iterates over the elements of a content, entered at its start or behind an element's comma."""
+    """Iterates over the elements of a content, entered at its start or, `inside`, behind an element's comma."""
 
-    def __init__(self, content: Content, number: int, limits: Limits) -> None:
+    def __init__(self, content: Content, number: int, limits: Limits, inside: bool) -> None:
         self._content, self._number, self._limits = content, number, limits
         self._data = b""
-        self._inside = content.offset > 0
+        self._inside = inside
 
     def __iter__(self) -> Iterator[Elements]:
         self._fill(BLOCK)
@@ -60,8 +59,7 @@ class ArrayReader:
         self._data = b"".join(parts)
 
     def _open(self) -> None:
-        start = len(codecs.BOM_UTF8) if self._data.startswith(codecs.BOM_UTF8) else 0
-        start = self._blank(start)
+        start = self._blank(0)
         if self._data[start : start + 1] != b"[":
             message = "the file is no JSON array, it does not begin with [; `format: jsonl` is one object a line"
             raise Unreadable(message)

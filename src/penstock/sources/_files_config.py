@@ -184,3 +184,12 @@ class FilesConfig(SourceConfig):
         16 << 20, description="Longer rows of text formats are refused.", examples=["16MiB"]
     )
     s3: S3Config = Field(default=S3Config(), description="How a bucket is reached.")
+
+    @model_validator(mode="after")
+    def _move_stays_near(self) -> FilesConfig:
+        if isinstance(self.after, MoveConfig) and self.after.move.startswith("s3://"):
+            bucket = "/".join(self.path.split("/")[:3])
+            if not self.path.startswith("s3://") or not f"{self.after.move}/".startswith(f"{bucket}/"):
+                msg = f"`after: move` goes to {self.after.move!r}; files are moved within their bucket or folders only"
+                raise ValueError(msg)
+        return self

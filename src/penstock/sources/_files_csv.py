@@ -7,7 +7,6 @@ have another number of fields than the header. All of them become refusals with 
 
 from __future__ import annotations
 
-import codecs
 import csv
 import io
 import re
@@ -26,8 +25,6 @@ from penstock.sources._files_content import WIDE, Unreadable
 from penstock.sources._files_decoded import Decoded, exact_in_arrow, line_texts, too_large, valid_utf8
 from penstock.sources._files_scan import CR, Marks, Scan, scan
 from penstock.sources.base import Refusal
-
-BOM = codecs.BOM_UTF8
 
 
 @dataclass(frozen=True)
@@ -101,7 +98,7 @@ class CsvDecoder:
         for start, end, bad in zip(found.starts.tolist(), found.ends.tolist(), found.bad.tolist(), strict=True):
             text = data[start:end]
             if text.strip(b"\r\n"):
-                self.header = self._names(text.removeprefix(BOM), bad)
+                self.header = self._names(text, bad)
                 return end, count_lines(data[:end])
         return len(data), count_lines(data)
 
@@ -113,7 +110,11 @@ class CsvDecoder:
         d = self._dialect
         marks: dict[str, Any] = {"quotechar": d.quote} if d.quote else {"quoting": csv.QUOTE_NONE}
         text_ = io.StringIO(self._as_utf8(text).decode(), newline="")
-        names = tuple(next(csv.reader(text_, delimiter=d.delimiter, escapechar=d.escape or None, **marks)))
+        try:
+            names = tuple(next(csv.reader(text_, delimiter=d.delimiter, escapechar=d.escape or None, **marks)))
+        except csv.Error as e:
+            message = f"the header cannot be read: {e}"
+            raise Unreadable(message, "header") from e
         twice = sorted({n for n in names if names.count(n) > 1 and (self._wanted is None or n.lower() in self._wanted)})
         if twice:
             message = f"the header has the column {twice[0]!r} twice"

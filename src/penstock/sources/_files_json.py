@@ -8,7 +8,6 @@ lines, which Python's parser reads one by one, every scalar as text; broken ones
 
 from __future__ import annotations
 
-import codecs
 import json
 import re
 from collections import Counter
@@ -113,8 +112,6 @@ class JsonDecoder:
 
     def decode(self, data: bytes, line: int) -> Decoded:
         """Decodes whole lines, the first of which has the number `line`."""
-        if line == 1 and data.startswith(codecs.BOM_UTF8):
-            data = data[len(codecs.BOM_UTF8) :]
         plain = data.replace(b"\r\n", b"\n") if b"\r" in data else data
         if not self._learnt:
             self._learn_from(records(plain[:LOOK], 1)[:SMALL])

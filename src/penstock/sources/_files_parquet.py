@@ -92,10 +92,12 @@ def _opened(raw: Raw, item: Item) -> pq.ParquetFile:
 
 def _columns(schema: pa.Schema, wanted: frozenset[str] | None) -> list[str]:
     """The wanted columns by whole names, without regard to case; one of them at least, since rows must be counted."""
-    if wanted is None:
-        return list(schema.names)
-    lowered = {name.lower() for name in wanted}
-    return [name for name in schema.names if name.lower() in lowered] or list(schema.names[:1])
+    lowered = {name.lower() for name in (schema.names if wanted is None else wanted)}
+    found = [name for name in schema.names if name.lower() in lowered] or list(schema.names[:1])
+    if twice := [name for name in found if schema.names.count(name) > 1]:
+        message = f"the file has the column {twice[0]!r} twice"
+        raise Unreadable(message)
+    return found
 
 
 def _group(

@@ -5,6 +5,7 @@ The formats differ only here: text formats go through blocks of whole rows and a
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,7 @@ from penstock.sources._files_store import Item, Raw
 from penstock.sources._files_values import Values
 from penstock.sources.base import Refusal, SourceContext
 
+BOM = codecs.BOM_UTF8
 FORMATS = {".csv": "csv", ".tsv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".parquet": "parquet"}
 
 
@@ -109,7 +111,7 @@ class Reading:
     def _json_array(self, raw: Raw, item: Item, start: Start) -> Iterator[Chunk]:
         content = self._entered(raw, item, start)
         decoder = JsonDecoder(self.columns, self.context.type_hints)
-        for some in ArrayReader(content, start.line, self.limits):
+        for some in ArrayReader(content, start.line, self.limits, start.offset > 0):
             found = decoder.decode_records(some.records)
             stored = some.end if content.plain else content.size
             following = Start(some.end, some.number, (), content.hash, stored, "sealed" if some.last else "")
@@ -131,6 +133,8 @@ class Reading:
         prefix = content.enter(start.offset)
         if start.prefix and (prefix != start.prefix or not _continues(content, start.ending)):
             raise Changed
+        if content.offset == 0 and content.peek(len(BOM)) == BOM:
+            content.consume(content.read(len(BOM)))
         return content
 
     def _chunk(self, content: Content, block: Block, found: Decoded, header: tuple[str, ...] = ()) -> Chunk:

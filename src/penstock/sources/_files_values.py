@@ -46,46 +46,56 @@ class Values:
     """Reads the columns of one source's CSV files as they are declared."""
 
     def __init__(self, csv: CsvConfig, stream: Stream, file: SourceFile) -> None:
-        self._csv = csv
+        self._csv, self._timezone = csv, file.timezone
         self._declared = {name: type_of(word) for name, word in csv.types.items()}
-        self._kinds: dict[str, SqlType | None] = {**_uses(stream, file), **self._declared}
-        self._con = duckdb.connect(config=_CONNECTION) if self._needed() else None
-        if self._con is not None:
-            self._con.execute(f"SET TimeZone = {_literal(file.timezone)}").fetchall()
+        self._con: duckdb.DuckDBPyConnection | None = None
+        self._kinds: dict[str, SqlType | None] = dict(self._declared)
+        if self._needed():
+            self._kinds = {**_uses(self._connection(), stream, file), **self._declared}
+
+    def _connection(self) -> duckdb.DuckDBPyConnection:
+        if self._con is None:
+            self._con = duckdb.connect(config=_CONNECTION)
+            self._con.execute(f"SET TimeZone = {_literal(self._timezone)}").fetchall()
+        return self._con
 
     def _needed(self) -> bool:
         c = self._csv
         return bool(c.types or c.decimal != "." or c.thousands or c.date_format or c.timestamp_format)
 
     def close(self) -> None:
-        """Lets go of the connection. May be called twice."""
+        """Lets go of the connection; the next use makes another."""
         if self._con is not None:
             self._con.close()
+            self._con = None
 
     def takes(self, column: str) -> bool:
         """Whether `read` does anything to the column."""
-        return self._con is not None and self._rule(column) is not None
+        return self._rule(column) is not None
 
     def read(self, found: Decoded) -> Decoded:
         """Returns the rows with such columns in their usual form or type; those that do not follow it are refused."""
         rules = [r for name in found.table.column_names if (r := self._rule(name)) is not None]
-        if self._con is None or not rules:
+        if not rules:
             return found
-        self._con.register("t", found.table)
+        con = self._connection()
+        con.register("t", found.table)
         values = ", ".join(f"{r.value} AS v{i}" for i, r in enumerate(rules))
         cases = " ".join(
             f"WHEN {_quote(r.column)} IS NOT NULL AND v{i} IS NULL THEN {i + 1}" for i, r in enumerate(rules)
         )
         columns = ", ".join(f"v{i}" for i in range(len(rules)))
         sql = f"SELECT {columns}, CAST(CASE {cases} ELSE 0 END AS INTEGER) AS bad FROM (SELECT *, {values} FROM t)"
-        read: pa.Table = self._con.sql(sql).to_arrow_table()
-        self._con.unregister("t")
+        read: pa.Table = con.sql(sql).to_arrow_table()
+        con.unregister("t")
         table = found.table
         for i, rule in enumerate(rules):
             table = table.set_column(table.column_names.index(rule.column), rule.column, read.column(f"v{i}"))
         return _without(found, table, read["bad"].to_numpy(), rules)
 
     def _rule(self, column: str) -> _Rule | None:
+        if not self._kinds:
+            return None
         kind = self._kinds.get(column) or next((k for n, k in self._kinds.items() if n.lower() == column.lower()), None)
         if kind is None:
             return None
@@ -166,10 +176,10 @@ def _without(found: Decoded, table: pa.Table, bad: Any, rules: Sequence[_Rule]) 
     return Decoded(table.take(kept), found.lines.take(pa.array(kept)), tuple(refusals), thinned)
 
 
-def _uses(stream: Stream, file: SourceFile) -> dict[str, SqlType | None]:
+def _uses(con: duckdb.DuckDBPyConnection, stream: Stream, file: SourceFile) -> dict[str, SqlType | None]:
     """Column -> the type everything that mentions it takes it for; None where they differ or take it as it is."""
     kinds: dict[str, SqlType | None] = {}
-    for column, kind in _mentions(stream, file):
+    for column, kind in _mentions(con, stream, file):
         known = kinds.setdefault(column, kind)
         if known is not None and (kind is None or _family(kind) != _family(known)):
             kinds[column] = None
@@ -180,21 +190,21 @@ def _family(kind: SqlType) -> str:
     return "number" if kind.kind in _NUMBERS else kind.kind
 
 
-def _mentions(stream: Stream, file: SourceFile) -> Iterator[tuple[str, SqlType | None]]:
+def _mentions(con: duckdb.DuckDBPyConnection, stream: Stream, file: SourceFile) -> Iterator[tuple[str, SqlType | None]]:
     for column in stream.columns:
         expression = file.fields.get(column.name)
         if expression is None:
             yield column.name, column.type
         else:
-            yield from _in_tree(_tree(expression), column.type)
+            yield from _in_tree(_tree(con, expression), column.type)
     for expression in (file.where, file.operation):
         if expression is not None:
-            yield from _in_tree(_tree(expression), None)
+            yield from _in_tree(_tree(con, expression), None)
 
 
-def _tree(expression: str) -> Any:
-    row = duckdb.execute("SELECT json_serialize_sql(?::VARCHAR)", [f"SELECT (\n{expression}\n)"]).fetchone()
-    tree = json.loads(row[0]) if row else {}
+def _tree(con: duckdb.DuckDBPyConnection, expression: str) -> Any:
+    rows = con.execute("SELECT json_serialize_sql(?::VARCHAR)", [f"SELECT (\n{expression}\n)"]).fetchall()
+    tree = json.loads(rows[0][0])
     statements = tree.get("statements") or [{}]
     return statements[0].get("node", {}).get("select_list", [])
 
