@@ -10,8 +10,8 @@ import pytest
 from penstock.errors import Place
 from penstock.plan.model import Plan, ResultColumn, Steps
 from penstock.project.model import EndpointFile, Paging
-from penstock.serve.check import check_endpoint, check_routes
-from penstock.serve.errors import BadPaging, ColumnNotKnown, NotOneSelect, PathTaken
+from penstock.serve.check import check_endpoint
+from penstock.serve.errors import BadPaging, ColumnNotKnown, NotOneSelect
 from penstock.sqltypes import BIGINT, DATE, TEXT, decimal
 
 
@@ -97,12 +97,3 @@ def test_paging_by_a_column_that_is_not_selected() -> None:
     (error,) = check_endpoint(paged, PLANS)
     assert isinstance(error, BadPaging)
     assert "PEN809 paging not possible: paging.by names 'date', which is not selected" in str(error)
-
-
-def test_a_path_belongs_to_one_endpoint() -> None:
-    first = endpoint("SELECT 1 AS n", name="first", path="/a/{id}")
-    second = endpoint("SELECT 1 AS n", name="second", path="/a/{name}")
-    third = endpoint("SELECT 1 AS n", name="third", path="/a/b")
-    (error,) = check_routes([first, second, third])
-    assert isinstance(error, PathTaken)
-    assert "PEN805 path already taken: /a/{name} is also the path of endpoint 'first' (/a/{id})" in str(error)

@@ -1,4 +1,4 @@
-"""What `validate` can tell of an endpoint without a store, once the pipelines are planned: columns, paging, routes.
+"""What `validate` can tell of an endpoint without a store, once the pipelines are planned: columns and paging.
 
 That the SQL is one SELECT over known tables with declared parameters is found when the folder is read; PostgreSQL's own
 verdict comes when the server starts (`catalogue.check_on_store`). Where a relation's columns cannot be known (a table
@@ -7,8 +7,7 @@ function, a table of another schema) nothing is claimed about them.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 import sqlglot
 from sqlglot import exp
@@ -19,7 +18,7 @@ from penstock.errors import PenstockError, Place, nearest
 from penstock.plan.model import Plan
 from penstock.project.model import EndpointFile
 from penstock.project.parameters import split_parameters
-from penstock.serve.errors import BadPaging, ColumnNotKnown, NotOneSelect, PathTaken
+from penstock.serve.errors import BadPaging, ColumnNotKnown, NotOneSelect
 
 OWN_COLUMNS = ("id", "created_at", "updated_at")
 """What every result table has beside its SELECT's columns."""
@@ -37,19 +36,6 @@ def check_endpoint(endpoint: EndpointFile, plans: Mapping[str, Plan]) -> list[Pe
         return []
     results = {name: {*(c.name for c in plan.columns), *OWN_COLUMNS} for name, plan in plans.items()}
     return [*_writes(endpoint, tree), *_columns(endpoint, tree, results), *_paging(endpoint, tree)]
-
-
-def check_routes(endpoints: Iterable[EndpointFile]) -> list[PenstockError]:
-    """Returns an error for every endpoint whose path another one answers already."""
-    taken: dict[str, EndpointFile] = {}
-    errors: list[PenstockError] = []
-    for endpoint in endpoints:
-        shape = re.sub(r"\{[^}]*\}", "{}", endpoint.path)
-        first = taken.setdefault(shape, endpoint)
-        if first is not endpoint:
-            found = f"{endpoint.path} is also the path of endpoint '{first.name}' ({first.path})"
-            errors.append(PathTaken(found, hint="give one of them another path", place=endpoint.place))
-    return errors
 
 
 def _place(endpoint: EndpointFile, node: exp.Expr) -> Place:

@@ -17,13 +17,6 @@ class NotOneSelect(PenstockError):
     title = "endpoint is not one SELECT"
 
 
-class PathTaken(PenstockError):
-    """Two endpoints answer the same path, or one takes a path that Penstock serves itself. Change one of them."""
-
-    code = "PEN805"
-    title = "path already taken"
-
-
 class ColumnNotKnown(PenstockError):
     """The endpoint names a column that the pipeline's result does not have. Mend the name or add it to the
     pipeline's SELECT."""
