@@ -35,6 +35,7 @@ DECLARE = "DECLARE answer NO SCROLL CURSOR FOR "
 AS_JSON = ("SELECT row_to_json(q)::text FROM (\n", "\n) q")
 _HINTS = {
     "": "write one SELECT in PostgreSQL's SQL; `penstock store url` gives a connection string for anything else",
+    "08P01": "write values instead of $1, $2",
     "42703": "`penstock query 'TABLE name'` shows a table's columns",
     "42P01": "`penstock status` lists the result tables",
 }
@@ -84,7 +85,8 @@ def _explained(error: psycopg.Error, store: Store, before: int) -> PenstockError
     """What is wrong with the statement is its writer's; what is wrong with the connection is the store's. `before`: the
     characters that were put before the statement."""
     state = error.sqlstate or ""
-    if (not state and isinstance(error, psycopg.OperationalError)) or state.startswith(("08", "57P", "53")):
+    lost = state.startswith(("08", "57P", "53")) and state != "08P01"
+    if lost or (not state and isinstance(error, psycopg.OperationalError)):
         return explain(error, store)
     text = error.diag.message_primary or str(error).strip()
     position = int(error.diag.statement_position or 0) - before
