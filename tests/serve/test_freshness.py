@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -14,6 +16,7 @@ import pytest
 from penstock.project.model import EndpointFile
 from penstock.serve.server import ServeOptions
 from penstock.serve.versions import PATIENCE_SECONDS
+from penstock.store.private import private_server
 from tests.serve.proxy import Proxy
 from tests.serve.world import BY_CITY, Client, World, make_project, make_world, serving
 
@@ -232,3 +235,17 @@ def test_a_connection_that_broke_costs_no_request(world: World) -> None:
                     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'penstock serve'"
                     " AND query NOT LIKE '%%pipeline p WHERE p.builds%%'"
                 )
+
+
+def test_an_embedded_store_that_died_is_brought_back(tmp_path_factory: pytest.TempPathFactory) -> None:
+    with private_server(tmp_path_factory.mktemp("own")) as server:
+        world = make_world(server.url(), tmp_path_factory.mktemp("state"))
+        target = "/api/v1/sales/city?date=2026-01-22"
+        with serving(world.project, world.url, ServeOptions(port=0, revive=server.ensure)) as client:
+            assert client.get(target).status == 200
+            postmaster = int((server.directory / "data" / "postmaster.pid").read_text().split()[0])
+            os.kill(postmaster, signal.SIGKILL)
+            began = time.monotonic()
+            while client.get(target).status == 200:
+                assert time.monotonic() - began < 30
+            until(client, target, b"1234567890123.45", 60.0)

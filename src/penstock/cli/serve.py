@@ -27,6 +27,6 @@ def serve(
         run_server(
             read,
             store.url,
-            ServeOptions(host=host, port=port),
+            ServeOptions(host=host, port=port, revive=store.server.ensure if store.server else None),
             on_ready=lambda h, p: say(options, f"serving on http://{h}:{p} (documentation at /docs)"),
         )
