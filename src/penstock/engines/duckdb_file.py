@@ -129,6 +129,8 @@ class StateFile:
             rows = self.con.execute("SELECT format, fingerprint, timezones FROM disk.meta").fetchall()
             for table in (*self.statements.table_names, "w"):
                 self.con.execute(f"SELECT * FROM disk.{table} LIMIT 0")
+            if rows:
+                self.standing()  # a file that was cut off may open and lack the columns beside
         except duckdb.Error as error:
             return f"the file is not a pipeline's state: {first_line(error)}"
         if len(rows) != 1:
