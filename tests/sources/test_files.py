@@ -101,6 +101,7 @@ def test_links_are_followed_and_loops_are_not(drops: Drops) -> None:
     (drops.folder / "b.csv").symlink_to(outside)
     os.mkfifo(drops.folder / "pipe.csv")
     assert sorted(values(drops.rows())) == ["1", "2"]
+    assert sorted(drops.receipts) == ["b.csv", "x/a.csv"]
 
 
 # ---- folders ------------------------------------------------------------------------------------------------------
@@ -414,6 +415,16 @@ def test_a_file_that_grew_after_it_was_read_is_not_put_away(drops: Drops) -> Non
     assert not path.exists()
 
 
+def test_a_file_that_grows_before_it_is_put_away_stays(drops: Drops) -> None:
+    drops.config = {"after": "delete"}
+    path = drops.put("a.csv", "a\n1\n")
+    source = drops.start()
+    (batch,) = source.round()
+    path.write_text("a\n1\n2\n")
+    source.committed(batch)
+    assert path.exists()
+
+
 def test_a_file_that_cannot_be_put_away_is_an_error_that_says_so(open_to_all: Drops) -> None:
     drops = open_to_all
     drops.put("a.csv", "a\n1\n")
@@ -443,6 +454,13 @@ def test_a_line_of_100_mb_is_refused_and_read_over(drops: Drops, name: str, row:
     assert len(refusal.original) == 64 << 10
     lines = [p for b in batches for p in b.positions.to_pylist()]
     assert [int(refusal.position) - lines[0], lines[1] - lines[0]] == [1, 2]
+
+
+def test_a_line_that_is_too_long_is_found_within_a_block(drops: Drops) -> None:
+    drops.put("a.jsonl", '{"a": 1}\n' * 9 + '{"a": "' + "x" * 20_000_000 + '"}\n{"a": 2}\n')
+    batches = drops.read()
+    assert values([r for b in batches for r in own(b)]) == ["1"] * 9 + ["2"]
+    assert [r.position for r in refusals(batches)] == ["10"]
 
 
 @pytest.mark.parametrize("size", [101, 102, 103])

@@ -114,6 +114,11 @@ def test_reasons_say_what_was_found(tmp_path: Path) -> None:
     assert reasons == ["the row has 1 field, the header 2", "byte 1, 0xff, is no utf-8"]
 
 
+def test_text_after_a_closing_quote_is_not_swallowed(tmp_path: Path) -> None:
+    rows, refused = read(tmp_path, b'a,b\n"1"x,2\n3,4\n')
+    assert (rows, refused) == ([{"a": "3", "b": "4"}], [("2", "quote", b'"1"x,2')])
+
+
 def test_a_quote_that_never_closes_costs_one_line(tmp_path: Path) -> None:
     rows, refused = read(tmp_path, b'a,b\n1,x\n2,"y\n3,z\n4,w\n')
     assert [row["a"] for row in rows] == ["1", "3", "4"]
@@ -199,6 +204,13 @@ def test_marks_and_date_formats_act_on_numbers_and_dates_only(tmp_path: Path) ->
         {"nr": "2", "price": "-0.5", "day": "2026-01-24", "pieces": None},
         {"nr": "3", "price": "7", "day": None, "pieces": "12"},
     ]
+
+
+def test_a_column_that_is_used_as_text_too_stays_as_it_is(tmp_path: Path) -> None:
+    columns = (Column("n", INTEGER), Column("name", TEXT))
+    drops = Drops(tmp_path, {"csv": GERMAN}, columns=columns, fields={"name": "'x' || nr", "n": "nr::INTEGER"})
+    drops.put("a.csv", "nr\n1.234\n")
+    assert drops.rows() == [{"nr": "1.234"}]
 
 
 def test_values_that_do_not_follow_the_declared_form_are_refused(tmp_path: Path) -> None:
