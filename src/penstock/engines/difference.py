@@ -16,6 +16,8 @@ def difference(new: pa.Table, old: pa.Table, key: Sequence[str]) -> tuple[pa.Tab
     Both tables have the same columns and hold a key once; NULL is equal to NULL. Without a key both have at most one
     row, and the second table's rows, which have no columns, are told by its number of rows alone.
     """
+    if not old.num_rows:
+        return new, old.select(list(key))
     columns = new.column_names
     both = pa.concat_tables([_marked(new, 1), _marked(old, -1)])
     counted = both.group_by(columns, use_threads=False).aggregate([(_SIDE, "sum")])

@@ -26,11 +26,14 @@ STEP_ROWS = MANY_ROWS
 STEP_BLOCKS = 64
 """Blocks of a step from which on it merges on disk."""
 
-ROWS = 3_000_000
-"""Rows in memory, those added by steps included, that are never exceeded; at half of it everything is written down and
-all but the blocks in use are let go, which takes some tenths of a second."""
+ROWS = 1_500_000
+"""Rows in memory, those added by steps included, at which everything is written down and all but the blocks in use are
+let go, which takes some tenths of a second."""
 
-WHOLE_ROWS = 5_000
+LOADED_ROWS = 1_000_000
+"""Rows in memory up to which blocks are loaded: a step that needs more merges on disk."""
+
+WHOLE_ROWS = 20_000
 """State rows in memory up to which whole blocks are finished, and their result kept for the next step."""
 
 SECONDS = 60.0
@@ -85,7 +88,8 @@ class HotBlocks:
         loaded = 0
         if rows < STEP_ROWS and len(blocks) <= STEP_BLOCKS:
             loaded = self._count(missing) if missing else 0
-        if rows >= STEP_ROWS or len(blocks) > STEP_BLOCKS or held.rows + loaded + rows > ROWS:
+        full = bool(missing) and held.rows + loaded + rows > LOADED_ROWS
+        if rows >= STEP_ROWS or len(blocks) > STEP_BLOCKS or full:
             self.write()
             self._next = _Held()
             return Target("disk")
@@ -143,7 +147,7 @@ class HotBlocks:
     @property
     def due(self) -> bool:
         """Whether the file should be brought up to date now."""
-        return self._held.rows >= ROWS // 2 or time.monotonic() - self._flushed_at >= SECONDS
+        return self._held.rows >= ROWS or time.monotonic() - self._flushed_at >= SECONDS
 
     def write(self) -> None:
         """Writes the blocks that are newer in memory, in the caller's transaction."""
@@ -178,13 +182,13 @@ class HotBlocks:
         """The blocks were written and committed: lets go of them when they are many."""
         self._flushed_at = time.monotonic()
         held = replace(self._held, dirty=frozenset())
-        if held.rows >= ROWS // 2:
+        if held.rows >= ROWS:
             # What is in use is read back at once: one step waits for both, not two steps for one each.
             self._make()
             blocks = tuple(held.touched)
-            rows, groups = self._count(blocks), self._load(blocks)
-            held = replace(held, blocks=held.touched, rows=rows, groups=groups)
-            if rows >= ROWS // 2:
-                self._make()
-                held = _Held()
+            rows = self._count(blocks)
+            held = _Held()
+            if rows <= LOADED_ROWS:
+                held = replace(self._held, dirty=frozenset(), blocks=frozenset(blocks), rows=rows)
+                held = replace(held, groups=self._load(blocks))
         self._held = held

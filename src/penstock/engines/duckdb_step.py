@@ -108,7 +108,7 @@ class StepRun:
         if table.num_rows >= MANY_ROWS:
             self.con.unregister("chunk")
         if self._partials >= MERGE_ROWS:
-            self._merge()
+            self._merge(last=False)
 
     def _mode(self, table: pa.Table) -> Mode:
         weights = pc.min_max(table.column("_weight"))
@@ -150,8 +150,8 @@ class StepRun:
 
     # ---- merge ---------------------------------------------------------------------------------------------------
 
-    def _merge(self) -> None:
-        """Merges the gathered partials into the state and empties them."""
+    def _merge(self, *, last: bool) -> None:
+        """Merges the gathered partials into the state and empties them; `last`: no more will come."""
         if "p" not in self._made:
             return
         self._note_windows()
@@ -160,7 +160,7 @@ class StepRun:
         if self.target is None:
             self.target = self.tiers.target(self._touched_blocks(), self.rows_in)
         schema, within = self.target.schema, self._bound("p")
-        self._remember(schema, within)
+        self._remember(schema, within, only=last and not self._merges)
         self._merge_values(schema)
         self._make("m", self.sql.joined(schema, within) if self._chunks == 1 else self.sql.merged(schema, within))
         if self._weighted and self.layout.steps.extremes:
@@ -203,8 +203,8 @@ class StepRun:
         self._low, self._high = self._rows(query)[0] if query else (None, None)
         return self.layout.within("s", self._low, self._high)
 
-    def _remember(self, schema: str, within: str) -> None:
-        """Finishes the units that are touched for the first time, before they change."""
+    def _remember(self, schema: str, within: str, *, only: bool) -> None:
+        """Finishes the units that are touched for the first time, before they change; `only`: in the only merge."""
         assert self.target
         if self.target.whole:
             if self.target.before is None:
@@ -215,13 +215,12 @@ class StepRun:
             return
         if self._merges and not self.layout.unit:
             return
-        units = "p"
-        if not self.target.hashed:
-            self._make("fresh", self.sql.units(after="u" if self._merges else None))
-            units = "fresh"
-        self._before.append(self._finished(self.sql.finished(schema, self.sql.touched(units, within))))
-        if not self.target.hashed:
-            self._put("u", "SELECT * FROM fresh")
+        if only:
+            self._before.append(self._finished(self.sql.finished(schema, self.sql.touched("p", within))))
+            return
+        self._make("fresh", self.sql.units(after="u" if self._merges else None))
+        self._before.append(self._finished(self.sql.finished(schema, self.sql.touched("fresh", within))))
+        self._put("u", "SELECT * FROM fresh")
 
     def _merge_values(self, schema: str) -> None:
         assert self.target
@@ -265,7 +264,7 @@ class StepRun:
         `reread` yields all rows of the log up to this step's end, within event times where they are known; `first`:
         the state has confirmed nothing yet.
         """
-        self._merge()
+        self._merge(last=True)
         if self._stale:
             self._recompute(reread)
         windows = pa.Table.from_pylist(
