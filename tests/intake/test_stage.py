@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -16,8 +17,9 @@ from hypothesis import strategies as st
 
 from penstock.intake import memory
 from penstock.intake.check import Checker
+from penstock.intake.errors import MemoryUnusable
 from penstock.intake.stage import Decided, Intake, RoundInfo
-from penstock.log.model import ORIGIN, ChainPoint, Position
+from penstock.log.model import ORIGIN, ChainPoint, Position, Slice
 from penstock.observe.events import Observation, StateRebuilt, subscribe, unsubscribe
 from penstock.project.model import Column, SourceFile, Stream
 from penstock.sources.base import RawBatch, Receipt
@@ -369,4 +371,23 @@ def test_damaged_memory_is_rebuilt_from_the_log(folder: Path, damage: str) -> No
     assert rebuilt[0].why
     if damage != "foreign":
         assert world.counts(rows("7", "x")) == (1, 0, 1)
+    world.close()
+
+
+def test_a_memory_that_could_not_catch_up_does_not_pass_other_streams_commits(folder: Path) -> None:
+    world = World(APPEND, folder)
+    world.add(rows("a"))
+    world.add(rows("b"))
+    fresh = Intake(APPEND, b"secret", folder / "other", world.log.rows_at)
+
+    def cut_off() -> Iterator[Slice]:
+        yield next(iter(world.log.after(ORIGIN)))
+        raise MemoryUnusable("the log could not be read")
+
+    with pytest.raises(MemoryUnusable):
+        fresh.catch_up(cut_off(), world.log.end)
+    reached = fresh.point
+    fresh.confirm(ChainPoint(Position(3), "of another stream"))
+    assert fresh.point == reached != world.log.end
+    fresh.close()
     world.close()

@@ -70,14 +70,16 @@ class Recollection:
 
         Emits StateRebuilt when it began at the log's start. Raises MemoryUnusable and what `rows_at` raises.
         """
-        self._caught_up = self._sure = True
         if self.memory is None:
+            self._caught_up = self._sure = True
             return
+        self._sure = False
         began, fresh, rows = time.monotonic(), not self.memory.point.batch_id, 0
         for slice_ in slices:
             self._recall(slice_, self.memory)
             rows += slice_.table.num_rows
         self.memory.advance(end)
+        self._caught_up = self._sure = True
         if fresh and rows:
             why = self.memory.started or "the log does not hold its point"
             emit(StateRebuilt(f"memory of {self.stream.name}", why, rows, time.monotonic() - began))

@@ -9,6 +9,7 @@ Time is kept here too, as the rounds of all sources of a stream decide its water
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Sequence
@@ -17,7 +18,6 @@ from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
 
-from penstock.errors import PenstockError
 from penstock.intake.check import Checked
 from penstock.intake.stage import Decided, Intake, RoundInfo
 from penstock.intake.watermark import SourceTime, risen
@@ -76,8 +76,11 @@ class Committer:
         self._first_success: dict[str, datetime] = {}
         self._told: dict[str, datetime] = {}
         """When a source's last completed round was last written."""
-        self._behind: set[str] = set()
-        """Sources that failed, are stopped, or are in the middle of a round: they hold the watermark back."""
+        self._behind = set(self._files)
+        """Sources that failed, are stopped, are in the middle of a round, or have completed none since this run began
+        (what came in while nothing ran is still to be read): they hold the watermark back."""
+        self._begun: set[str] = set()
+        """Sources whose round has begun and not ended, though it may have committed nothing yet."""
         self._streams = {s.name: StreamKeeper(s, self._intake(s)) for s in core.project.streams.values()}
 
     def _intake(self, stream: Stream) -> Intake:
@@ -112,10 +115,11 @@ class Committer:
         with self._lock:
             connection = self._connected()
             self._rows[name] = load_sources(connection)[name]
+            self._begun.discard(name)
             return self._rows[name], load_receipts(connection, name)
 
     def _connected(self) -> Connection:
-        if self._connection is None:
+        if self._connection is None or self._connection.closed:
             self._connection = self.core.store.connect("penstock intake")
         return self._connection
 
@@ -139,7 +143,7 @@ class Committer:
         with self._lock:
             row, keeper = self._rows[name], self._streams[self._files[name].stream]
             self._refresh(keeper)
-            info = RoundInfo(self._stamp(row, keeper), keeper.watermark)
+            info = RoundInfo(None if row.first_round else row.round_watermark, keeper.watermark)
             try:
                 decided = keeper.intake.decide(checked, self._files[name], info)
                 row, entry = self._write(row, info, decided)
@@ -163,18 +167,14 @@ class Committer:
         try:
             for each in self._streams.values():
                 each.intake.confirm(entry.point)
-        except PenstockError:
+        except Exception:
             # The batch is in the log all the same: a new memory learns of it from there.
             for each in self._streams.values():
+                with contextlib.suppress(Exception):
+                    each.intake.close()
                 each.intake = self._intake(each.stream)
                 each.stale = True
             raise
-
-    def _stamp(self, row: SourceRow, keeper: StreamKeeper) -> datetime | None:
-        """The stamp of a round's rows: what the stream's watermark was when the round began."""
-        if row.first_round:
-            return None
-        return row.round_watermark if row.round_open else keeper.watermark
 
     def _refresh(self, keeper: StreamKeeper) -> None:
         """Brings memory up to the log's end when it may not be there."""
@@ -244,8 +244,9 @@ class Committer:
         with self._lock:
             self._behind.add(name)
             row, keeper = self._rows[name], self._streams[self._files[name].stream]
-            if not row.round_open:
+            if not row.round_open and name not in self._begun:
                 self._rows[name] = replace(row, round_watermark=None if row.first_round else keeper.watermark)
+            self._begun.add(name)
             return row.first_round
 
     def end_round(self, name: str, now: datetime) -> None:
@@ -253,8 +254,9 @@ class Committer:
         with self._lock:
             row, keeper = self._rows[name], self._streams[self._files[name].stream]
             self._behind.discard(name)
+            self._begun.discard(name)
             self._first_success.setdefault(name, now)
-            found = name in self._found
+            found = name in self._found or (row.round_open and row.round_high is not None)
             self._rows[name] = _after_round(row, now, found=found)
             try:
                 self._save_round(keeper, row, now, found=found)
