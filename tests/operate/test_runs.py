@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import time
 import urllib.request
@@ -10,6 +11,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from penstock.log.model import STAMPS
 from tests.projects import CITY, CONTRACT, DROPS, Folder, sales_folder
 
 pytestmark = pytest.mark.slow
@@ -89,6 +91,7 @@ def test_only_one_run_at_a_time_and_stop_ends_it(folder: Folder) -> None:
         folder.drop("a.csv", "1,2026-03-01T10:00:00Z,10,Köln")
         wait_for_rows(folder, 1)
         folder.penstock("stop")
+        assert folder.status()["writer"] is None
         assert running.wait(30) == 0
     finally:
         running.kill()
@@ -249,3 +252,33 @@ def test_export_gives_the_rows_that_count(folder: Folder) -> None:
     folder.caught_up()
     assert '"amount":10.5' in folder.penstock("export", "sales", "--format", "jsonl").out
     assert folder.penstock("export", "sales", "--format", "csv").out.splitlines()[1].startswith('"1",2026-03-01')
+    stamped = folder.penstock("export", "sales", "--format", "csv", "--stamps").out.splitlines()
+    assert stamped[0].endswith(",".join(f'"{name}"' for name in STAMPS))
+
+
+def test_export_of_an_upsert_stream_leaves_out_what_was_replaced(folder: Folder) -> None:
+    upserts = "      - {property: changes, value: upsert}\n      - {property: version, value: nr}\n    properties:\n"
+    nr = "      - {name: nr, logicalType: integer, required: true}\n"
+    folder.write("contracts/sales.odcs.yaml", CONTRACT.replace("    properties:\n", upserts) + nr)
+    header = "sale_id,sold_at,amount,city,nr"
+    folder.drop("a.csv", "1,2026-03-01T10:00:00Z,10.50,Oslo,1", "2,2026-03-01T10:00:00Z,1.00,Oslo,1", header=header)
+    folder.caught_up()
+    folder.drop("b.csv", "1,2026-03-01T10:00:00Z,11.50,Oslo,2", header=header)
+    folder.caught_up()
+    lines = folder.penstock("export", "sales", "--format", "jsonl").out.splitlines()
+    assert [(json.loads(line)["sale_id"], json.loads(line)["amount"]) for line in lines] == [("2", 1.0), ("1", 11.5)]
+
+
+def test_a_change_that_is_put_back_leaves_nothing_behind(folder: Folder) -> None:
+    """A pipeline begins to be built of another meaning, which fails, and is put back: neither table nor state stay."""
+    folder.drop("a.csv", "1,2026-03-01T10:00:00Z,10,Köln")
+    folder.caught_up()
+    narrow = "CAST(sum(amount) AS DECIMAL(2,1)) AS total_sales"
+    folder.write("pipelines/by_city.sql", CITY.replace("CAST(sum(amount) AS DECIMAL(15,2)) AS total_sales", narrow))
+    folder.caught_up(code=1)
+    assert len(folder.status()["pipelines"]) == 2
+    folder.write("pipelines/by_city.sql", CITY)
+    folder.caught_up()
+    assert [p["name"] for p in folder.status()["pipelines"]] == ["by_city"]
+    assert folder.rows("SELECT count(*) FROM pg_class WHERE relname LIKE 'build%' AND relkind = 'r'") == [("0",)]
+    assert len(list((folder.root / ".penstock/default/engine").iterdir())) == 1

@@ -51,9 +51,11 @@ def rows_that_count(log: RowLog, connection: Connection, stream: Stream) -> Iter
     """Yields the rows of the log that count, contract columns and stamps, in log order, in chunks."""
     end = log.end(connection)
     columns = pa.schema([(c.name, c.type.arrow) for c in stream.columns])
+    # The log knows the types of stamps by itself.
+    wanted = pa.schema([*columns, *((name, pa.null()) for name in STAMPS)])
     entries = log.entries(connection, ORIGIN, end, streams=[stream.name])
     negative = any(entry.has_negative for entry in entries)
-    slices = (s.table for s in log.read(connection, ORIGIN, end, streams=[stream.name], columns=columns))
+    slices = (s.table for s in log.read(connection, ORIGIN, end, streams=[stream.name], columns=wanted))
     yield from _netted(slices, columns.names) if negative else slices
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,6 +90,15 @@ def _begin_build(core: Core, connection: Connection, row: PipelineRow, plan: Pla
     emit(Notice("its meaning changed: it is built anew from the log while the old result serves", plan.name))
     with errors_explained(core.store), connection.transaction():
         return adopt.begin_build(connection, plan, core.store.own_schema)
+
+
+def forget_old_states(core: Core, connection: Connection) -> None:
+    """Deletes the engines' states that no result belongs to any more: replaced, dropped, or a build given up."""
+    known = {row.generation for row in load_pipelines(connection).values()}
+    engines = core.state / "engine"
+    for folder in engines.iterdir() if engines.is_dir() else ():
+        if folder.name not in known:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def drop_removed(core: Core, connection: Connection) -> list[str]:

@@ -35,13 +35,35 @@ def _wait(connection: Connection, store: Store, request: int, seconds: float) ->
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         row = connection.execute("SELECT state, answer FROM request WHERE id = %s", [request]).fetchone()
-        if row and row[0] in ("done", "failed"):
+        if row and row[0] == "done":
             return dict(row[1] or {})
+        if row and row[0] == "failed":
+            found = f"the writer of project '{store.project_name}' did not do it: {_told(row[1])}"
+            raise NotRunning(found, hint="ask again once `penstock status` says that it runs")
         if who_writes(connection) is None:
             return {"ended": True}
         time.sleep(0.1)
     found = f"the writer of project '{store.project_name}' has not answered for {seconds:.0f} s"
     raise NotRunning(found, hint="look at its log; it may be busy with a long step")
+
+
+def _told(answer: Mapping[str, Any] | None) -> str:
+    told = answer or {}
+    return str(told.get("error") or told.get("found") or "it does not say why")
+
+
+def ask_to_end(store: Store, seconds: float = 60.0) -> Answer:
+    """Asks the running writer to end and waits until it has. Raises NotRunning when none runs, or this one goes on."""
+    until = time.monotonic() + seconds
+    with store.connect("penstock request") as connection:
+        writer = who_writes(connection)
+        answer = ask(store, "stop", {}, seconds)
+        while writer is not None and who_writes(connection) == writer:
+            if time.monotonic() > until:
+                found = f"the writer of project '{store.project_name}' has not ended for {seconds:.0f} s"
+                raise NotRunning(found, hint="look at its log; it may be busy with a long step")
+            time.sleep(0.1)
+    return answer
 
 
 def serve_requests(connection: Connection, handlers: Handlers) -> None:

@@ -22,7 +22,7 @@ from penstock.operate.core import Core, open_log
 from penstock.operate.folder import CheckedFolder
 from penstock.operate.housekeeping import Housekeeper
 from penstock.operate.pipelines import PipelineRunner
-from penstock.operate.prepare import drop_removed, prepare_pipelines
+from penstock.operate.prepare import drop_removed, forget_old_states, prepare_pipelines
 from penstock.operate.requests import forget_old_requests, serve_requests
 from penstock.operate.retry import Pauses
 from penstock.operate.sources import SourceRunner
@@ -81,6 +81,7 @@ class Run:
         homes = prepare_pipelines(self.core, self._connection)
         if self.options.drop:
             self.dropped = drop_removed(self.core, self._connection)
+        forget_old_states(self.core, self._connection)
         once = self.options.until_caught_up
         self.committer = Committer(self.core)
         self.pipelines = [

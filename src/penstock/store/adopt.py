@@ -133,8 +133,9 @@ def register(tx: Connection, plan: Plan, schema: str) -> ResultTable:
 
 def remake(tx: Connection, plan: Plan, schema: str) -> ResultTable:
     """Makes the table of a pipeline again whose table was dropped; it begins at ORIGIN."""
+    abandon_builds(tx, plan.name)
     with errors_explained():
-        tx.execute("DELETE FROM pipeline WHERE name = %s OR builds = %s", [plan.name, plan.name])
+        tx.execute("DELETE FROM pipeline WHERE name = %s", [plan.name])
     return register(tx, plan, schema)
 
 
@@ -174,6 +175,13 @@ def begin_build(tx: Connection, plan: Plan, own_schema: str) -> ResultTable:
     create(tx, result)
     _insert_row(tx, result, plan, builds=plan.name)
     return result
+
+
+def abandon_builds(tx: Connection, name: str) -> None:
+    """Throws away what was built beside the pipeline `name`: it is not to replace it any more."""
+    for row in load_pipelines(tx).values():
+        if row.builds == name:
+            abandon_build(tx, row)
 
 
 def abandon_build(tx: Connection, row: PipelineRow) -> None:
@@ -317,10 +325,12 @@ def _take_over(tx: Connection, old: PipelineRow, new: PipelineRow) -> None:
 
 
 def update_in_place(tx: Connection, row: PipelineRow, plan: Plan, token: str) -> ResultTable:
-    """Takes over what changed of a pipeline of the same meaning: its indexes and the plan; a removed one is back."""
+    """Takes over what changed of a pipeline of the same meaning: its indexes and the plan; a removed one is back, and
+    what was begun to be built of another meaning is thrown away."""
     result = ResultTable.of(plan, row.table_schema)
     with errors_explained(f"pipeline {plan.name}"), tx.transaction():
         tx.execute("SELECT check_token(%s)", [token])
+        abandon_builds(tx, row.name)
         old = table_of(row)
         for index in set(old.indexes) - set(result.indexes):
             _drop_index(tx, old, index)
@@ -369,5 +379,6 @@ def drop(tx: Connection, name: str, token: str) -> None:
         raise CannotReplace(msg, hint="drop those first")
     with errors_explained(f"pipeline {name}"), tx.transaction():
         tx.execute("SELECT check_token(%s)", [token])
+        abandon_builds(tx, name)
         tx.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier(row.table_schema, row.table_name)))
-        tx.execute("DELETE FROM pipeline WHERE name = %s OR builds = %s", [name, name])
+        tx.execute("DELETE FROM pipeline WHERE name = %s", [name])
