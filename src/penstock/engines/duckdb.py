@@ -160,7 +160,9 @@ class DuckDBState(PipelineState):
         self._hot.write()
         self._windows.flush(self._file.con)
         self._file.stand(self._standing)
+        emit(Step("engine.before_flush", self.plan.name))
         self._file.con.commit()
+        emit(Step("engine.flushed", self.plan.name))
         self._windows.flushed()
         self._hot.written()
 
