@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 
 from penstock.serve.finality import SEPARATOR, Finality
+from penstock.serve.stamp import Stamps
 
 DAY = 86_400_000_000
 VERSION = "a 7 batch gen f\nb 9 batch gen f"
@@ -23,7 +24,8 @@ class Store:
 
 
 def final(store: Store, finality: Finality, starts: str | None, *, marks: str, version: str = VERSION) -> bool:
-    return asyncio.run(finality.is_final([("a", starts)], version, marks))
+    stamp = Stamps().of((version.encode(), marks.encode(), None, None))
+    return asyncio.run(finality.is_final((("a", starts),), stamp))
 
 
 def test_a_window_is_final_once_the_watermark_has_reached_its_end() -> None:
@@ -58,3 +60,20 @@ def test_a_pipeline_with_a_new_meaning_has_other_windows() -> None:
     assert final(store, finality, "3", marks=f"{3 * DAY},")
     assert final(store, finality, "3", marks=f"{3 * DAY},", version=VERSION.replace("gen f", "gen g"))
     assert store.asked == [["3"], ["3"]]
+
+
+def test_a_stamp_remembers_what_is_sure() -> None:
+    store = Store()
+    finality = Finality(store.lookup)
+    stamp = Stamps().of((VERSION.encode(), f"{3 * DAY},".encode(), b"2026-01-23 12:00:00.5+00", None))
+    for starts, expected in (("3", True), ("4", False), ("x", False)):
+        assert asyncio.run(finality.is_final((("a", starts),), stamp)) is expected
+    assert stamp.finals == {(("a", "3"),): True, (("a", "4"),): False}
+    assert stamp.headers == [("penstock-as-of", "2026-01-23T12:00:00.5Z")]
+
+
+def test_equal_stamps_are_parsed_once() -> None:
+    stamps = Stamps()
+    printed = (VERSION.encode(), b"1,2", None, None)
+    assert stamps.of(printed) is stamps.of(printed)
+    assert stamps.of((None, None, None, None)).version == ""

@@ -12,6 +12,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 from urllib.parse import parse_qsl
 
 import psycopg
@@ -20,7 +21,8 @@ from psycopg.pq.abc import PGresult
 from penstock.errors import PenstockError
 from penstock.observe import emit
 from penstock.observe.events import Notice
-from penstock.serve.catalogue import Catalogue, Served
+from penstock.serve.catalogue import Catalogue, Served, wrap
+from penstock.serve.describe import Description
 from penstock.serve.errors import (
     AnswerFailed,
     AnswerTooLarge,
@@ -38,7 +40,9 @@ from penstock.serve.paging import key_of, next_link, token
 from penstock.serve.pool import Pool
 from penstock.serve.problems import problem
 from penstock.serve.reply import Ask, Headers, Reply
-from penstock.serve.statement import MOST_BYTES, quoted
+from penstock.serve.sql import quoted
+from penstock.serve.stamp import Stamps
+from penstock.serve.statement import MOST_BYTES
 from penstock.serve.values import ParameterError, Unusable, bind
 from penstock.serve.versions import POLL_SECONDS
 
@@ -58,8 +62,7 @@ _Key = tuple[str, str, str]
 _ALWAYS = (("vary", "Accept"), ("cache-control", "no-cache"))
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     """One answer, whole: as it is sent, and what decides how long it may be sent again."""
 
     served: Served
@@ -78,11 +81,16 @@ class Answer:
 
 @dataclass(frozen=True)
 class _Question:
+    """A request, understood: what is asked of the store."""
+
     served: Served
     form: Form
-    values: Mapping[str, str | None]
-    after: tuple[str | None, ...] | None
-    """Paging: the key after which the page begins."""
+    given: Mapping[str, bytes | None]
+    """Each parameter's value, paging's own too."""
+    pattern: tuple[bool, ...] | None
+    """Paging: which values of the key after which the page begins are not NULL."""
+    label: bytes
+    """Equal only for equal questions of an endpoint."""
 
 
 @dataclass
@@ -108,6 +116,7 @@ class Answers:
     def __init__(self, pool: Pool, catalogue: Catalogue) -> None:
         self._pool = pool
         self._catalogue = catalogue
+        self._stamps = Stamps()
         self._finality = Finality(self._window_ends)
         windows = (
             "SELECT window_start, (extract(epoch FROM window_end) * 1000000)::bigint AS ends"
@@ -181,39 +190,32 @@ class Answers:
     async def _ask_store(self, ask: Ask, question: _Question) -> Answer:
         if self._catalogue.lost:
             raise StoreLost(self._catalogue.lost)
-        await self._catalogue.ready(question.served)
-        pattern = None if question.after is None else tuple(v is not None for v in question.after)
-        prepared = question.served.statement(question.form.name, pattern)
-        after = {f"after:{i}": value for i, value in enumerate(question.after or ())}
-        given = {**question.values, **after}
-        values = [None if (v := given[name]) is None else v.encode() for name in prepared.order]
+        served = question.served
+        if served.description is None:
+            await self._catalogue.ready(served)
+        prepared = served.statement(question.form.name, question.pattern)
+        values = [question.given[name] for name in prepared.order]
         result = await self._pool.run(prepared.name, prepared.sql, values)
-        return await self._answer(ask, question, result)
+        return await self._answer(ask, question, prepared.description, result)
 
-    async def _answer(self, ask: Ask, question: _Question, result: PGresult) -> Answer:
-        version, marks, as_of, watermark, count, body, last = (result.get_value(0, i) for i in range(7))
+    async def _answer(self, ask: Ask, question: _Question, description: Description, result: PGresult) -> Answer:
+        value = result.get_value
+        stamp = self._stamps.of((value(0, 0), value(0, 1), value(0, 2), value(0, 3)))
+        body, last = value(0, 5), value(0, 6)
         if body is None:
             msg = f"the answer has more than {MOST_BYTES} bytes"
             raise AnswerTooLarge(msg, hint="ask for less, or page")
-        served, form = question.served, question.form
-        description = served.description
-        whole = served.wrap(form.name, body)
-        steady = version.decode() if version and description and description.steady else None
-        etag = _etag(question, steady, whole)
-        headers = [("content-type", form.content_type), ("etag", etag), *_ALWAYS]
-        headers += [("penstock-as-of", _instant(as_of))] if as_of else []
-        headers += [("penstock-watermark", _instant(watermark))] if watermark else []
-        if description and description.windows:
-            starts = (result.get_value(0, 7 + i) for i in range(len(description.windows)))
-            named = [(p, v.decode() if v else None) for (_, p), v in zip(description.windows, starts, strict=True)]
-            final = count != b"0" and await self._finality.is_final(
-                named, (version or b"").decode(), (marks or b"").decode()
-            )
+        whole = wrap(question.form.name, body, description)
+        version = stamp.version if description.steady and stamp.version else None
+        etag = _etag(question, version, whole)
+        headers = [("content-type", question.form.content_type), ("etag", etag), *_ALWAYS, *stamp.headers]
+        if description.windows:
+            final = value(0, 4) != b"0" and await self._finality.is_final(_windows(description, result), stamp)
             headers.append(("penstock-final", "true" if final else "false"))
         if last is not None:
-            after = token(self._catalogue.secret, served.endpoint, json.loads(last))
+            after = token(self._catalogue.secret, question.served.endpoint, json.loads(last))
             headers.append(("link", next_link(ask.path, ask.query, after)))
-        return Answer(served, steady, etag, headers, whole)
+        return Answer(question.served, version, etag, headers, whole)
 
     async def _window_ends(self, pipeline: str, starts: Sequence[str], more: int) -> dict[str, int]:
         """Returns when these windows end, and the latest `more`, in microseconds."""
@@ -223,9 +225,9 @@ class Answers:
         return {start.decode(): int(end) for start, end in rows if start is not None and end is not None}
 
 
-def _instant(text: bytes) -> str:
-    """Returns PostgreSQL's ISO text of an instant in UTC as RFC 3339 writes it."""
-    return text.decode().replace(" ", "T").removesuffix("+00") + "Z"
+def _windows(description: Description, result: PGresult) -> tuple[tuple[str, str | None], ...]:
+    starts = (result.get_value(0, 7 + i) for i in range(len(description.windows)))
+    return tuple((p, v.decode() if v else None) for (_, p), v in zip(description.windows, starts, strict=True))
 
 
 def _question(
@@ -244,17 +246,24 @@ def _question(
         after = None if text is None else tuple(key_of(secret, served.endpoint, text))
     except Unusable as error:
         return None, [*errors, ParameterError("after", str(error), "query")]
-    return (None, errors) if errors else (_Question(served, form, values, after), [])
+    return (None, errors) if errors else (_understood(served, form, values, after), [])
+
+
+def _understood(
+    served: Served, form: Form, values: Mapping[str, str | None], after: tuple[str | None, ...] | None
+) -> _Question:
+    given = {**values, **{f"after:{i}": value for i, value in enumerate(after or ())}}
+    label = repr((form.name, sorted(values.items()), after)).encode()
+    pattern = None if after is None else tuple(value is not None for value in after)
+    bound = {name: None if value is None else value.encode() for name, value in given.items()}
+    return _Question(served, form, bound, pattern, label)
 
 
 def _etag(question: _Question, version: str | None, body: bytes) -> str:
     """Returns a strong validator: of data version, parameters and representation; of the body where none is known."""
-    digest = hashlib.blake2b(digest_size=16)
-    digest.update(question.served.identity + question.form.name.encode())
-    if version is None:
-        digest.update(body)
-    else:
-        digest.update(repr((version, sorted(question.values.items()), question.after)).encode())
+    digest = hashlib.blake2b(question.served.identity, digest_size=16)
+    digest.update(question.label)
+    digest.update(body if version is None else version.encode())
     return f'"{digest.hexdigest()}"'
 
 

@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import psycopg
-from psycopg import sql as pgsql
 from starlette.routing import compile_path
 
 import penstock
@@ -22,13 +21,15 @@ from penstock.errors import PenstockError
 from penstock.project.model import EndpointFile, Parameter, Project
 from penstock.serve.describe import Description, Results, describe, session_settings
 from penstock.serve.errors import BadPaging, EndpointRefused, ResultNotReady, StoreNotReached
-from penstock.serve.link import Connection, StoreLost, connection, one_line
+from penstock.serve.link import Link, StoreLost, one_line
 from penstock.serve.paging import page_parameters
+from penstock.serve.sql import quoted
 from penstock.serve.statement import build
 from penstock.serve.versions import Versions
 
 LOOK_AGAIN_SECONDS = 1.0
 LOOK_SECONDS = 10.0
+Outcome = Description | PenstockError
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ class Prepared:
     name: bytes
     sql: bytes
     order: tuple[str, ...]
+    description: Description
+    """What it was built from."""
 
 
 @dataclass
@@ -90,17 +93,17 @@ class Served:
             pattern = "" if after is None else "".join("v" if present else "n" for present in after)
             name = f"{self.endpoint.name}/{self.generation}/{form}/{pattern}"
             digest = hashlib.blake2b(name.encode(), digest_size=16).hexdigest()
-            self._statements[key] = Prepared(digest.encode(), built.sql.encode(), built.order)
+            self._statements[key] = Prepared(digest.encode(), built.sql.encode(), built.order, self.description)
         return self._statements[key]
 
-    def wrap(self, form: str, body: bytes) -> bytes:
-        """Returns the answer's body around the rows as PostgreSQL wrote them."""
-        if form == "json":
-            return b"[" + body + b"]"
-        if form == "ndjson":
-            return body + b"\n" if body else body
-        names = [c.name for c in self.description.columns] if self.description else []
-        return ",".join(_csv_name(n) for n in names).encode() + b"\r\n" + body
+
+def wrap(form: str, body: bytes, description: Description) -> bytes:
+    """Returns an answer's body around the rows as PostgreSQL wrote them."""
+    if form == "json":
+        return b"[" + body + b"]"
+    if form == "ndjson":
+        return body + b"\n" if body else body
+    return ",".join(_csv_name(c.name) for c in description.columns).encode() + b"\r\n" + body
 
 
 def _csv_name(name: str) -> str:
@@ -184,30 +187,31 @@ class Catalogue:
         self, these: tuple[Served, ...], results: Results
     ) -> list[tuple[Served, Description | PenstockError]]:
         """Describes endpoints on a connection of its own. Raises StoreLost."""
-        settings = session_settings(self._schema, int(self._timeout * 1000))
+        link = await Link.open(self._url, session_settings(self._schema, int(self._timeout * 1000)))
         try:
-            async with asyncio.timeout(LOOK_SECONDS), connection(self._url, settings) as conn:
-                self.secret = self.secret or await _secret(conn, self.own_schema)
-                return [(served, await _outcome(conn, served.endpoint, results)) for served in these]
+            async with asyncio.timeout(LOOK_SECONDS):
+                self.secret = self.secret or await _secret(link, self.own_schema)
+                return [(served, await _outcome(link, served.endpoint, results)) for served in these]
         except TimeoutError as error:
             msg = "the store does not answer"
             raise StoreLost(msg) from error
         except psycopg.Error as error:
             raise StoreLost(one_line(error)) from error
+        finally:
+            link.abandon()
 
 
-async def _outcome(conn: Connection, endpoint: EndpointFile, results: Results) -> Description | PenstockError:
+async def _outcome(link: Link, endpoint: EndpointFile, results: Results) -> Outcome:
     try:
-        return await describe(conn, endpoint, results)
+        return await describe(link, endpoint, results)
     except (ResultNotReady, EndpointRefused, BadPaging) as error:
         return error
 
 
-async def _secret(conn: Connection, own_schema: str) -> bytes:
+async def _secret(link: Link, own_schema: str) -> bytes:
     """Returns the key of paging tokens: the same in every process that serves this store."""
-    query = pgsql.SQL("SELECT secret FROM {}.project").format(pgsql.Identifier(own_schema))
-    row = await (await conn.execute(query)).fetchone()
-    return hashlib.sha256(b"paging" + bytes(row[0])).digest() if row else b""
+    rows = await link.ask(f"SELECT encode(secret, 'hex') FROM {quoted(own_schema)}.project")
+    return hashlib.sha256(b"paging" + (rows[0][0] or "").encode()).digest() if rows else b""
 
 
 async def check_on_store(project: Project, url: str, *, timeout: float = 10.0) -> list[PenstockError]:

@@ -7,14 +7,12 @@ such answers are cached and labelled with the data's version.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import psycopg
 import sqlglot
-from psycopg import generators
-from psycopg import sql as pgsql
 from psycopg.pq.abc import PGresult
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
@@ -22,7 +20,8 @@ from sqlglot.errors import SqlglotError
 from penstock.errors import PenstockError
 from penstock.project.model import EndpointFile
 from penstock.serve.errors import BadPaging, EndpointRefused, ResultNotReady
-from penstock.serve.sql import numbered, place_of, source_offset
+from penstock.serve.link import Link
+from penstock.serve.sql import literal, numbered, place_of, quoted, source_offset
 from penstock.serve.values import postgres_type
 
 _TIME_WORDS = ("now", "today", "tomorrow", "yesterday")
@@ -33,8 +32,6 @@ _UNSTEADY = {
     "currentdatetime", "localtime", "localtimestamp", "rand", "randn", "uuid", "current_timestamp", "current_date",
     "current_time",
 }  # fmt: skip
-
-Connection = psycopg.AsyncConnection[Any]
 
 
 @dataclass(frozen=True)
@@ -72,73 +69,72 @@ class Results:
     """Pipeline -> its window column, '' without a window."""
 
 
-async def describe(conn: Connection, endpoint: EndpointFile, results: Results) -> Description:
-    """Asks the store about `endpoint`. `conn` is not in a transaction; its search path begins with the schema.
+async def describe(link: Link, endpoint: EndpointFile, results: Results) -> Description:
+    """Asks the store about `endpoint`. `link` is not in a transaction; its search path begins with the schema.
 
     Raises ResultNotReady when a table or column is not there yet, EndpointRefused for what PostgreSQL does
-    not accept, BadPaging when the paging columns are not selected.
+    not accept, BadPaging when the paging columns are not selected, StoreLost.
     """
     types = {p.name: postgres_type(p.schema) for p in endpoint.parameters}
     statement, order = numbered(endpoint.sql, types)
-    async with conn.transaction(force_rollback=True):
-        found = await _prepare(conn, endpoint, statement, types)
-        relations = await _locked(conn)
-        columns = await _columns(conn, found)
+    await link.ask("BEGIN READ ONLY")
+    try:
+        found = await link.describe(statement.encode())
+        relations = await _locked(link)
+        columns = await _columns(link, found)
         _check_columns(endpoint, columns)
-        pipelines = {r[1]: r[0] for r in relations if r[2] == results.schema and r[1] in results.windows}
-        others = [r for r in relations if r[1] not in pipelines and r[3] != "v"]
-        views = [r[4] for r in relations if r[3] == "v"]
-        steady = not others and await _is_steady(conn, [endpoint.sql, *views])
-        windows = await _windows(conn, found, {oid: name for name, oid in pipelines.items()}, results)
+        pipelines = {r.name: r.oid for r in relations if r.schema == results.schema and r.name in results.windows}
+        others = [r for r in relations if r.name not in pipelines and r.kind != "v"]
+        views = [r.definition for r in relations if r.kind == "v"]
+        steady = not others and await _is_steady(link, [endpoint.sql, *views])
+        windows = await _windows(link, found, {oid: name for name, oid in pipelines.items()}, results)
+    except psycopg.Error as error:
+        raise refused(endpoint, types, error) from error
+    finally:
+        if link.usable:
+            await link.ask("ROLLBACK")
     return Description(statement, order, columns, tuple(sorted(pipelines)), windows, steady)
 
 
-async def _prepare(conn: Connection, endpoint: EndpointFile, statement: str, types: dict[str, str]) -> PGresult:
-    # Not libpq's blocking calls: they hold the interpreter's lock, and every request with it, till the store answers.
-    conn.pgconn.send_prepare(b"", statement.encode())
-    result = (await conn.wait(generators.execute(conn.pgconn)))[-1]
-    if result.status != psycopg.pq.ExecStatus.COMMAND_OK:
-        raise refused(endpoint, types, psycopg.errors.lookup(_state(result)), result)
-    conn.pgconn.send_describe_prepared(b"")
-    described: PGresult = (await conn.wait(generators.execute(conn.pgconn)))[-1]
-    return described
-
-
-def _state(result: PGresult) -> str:
-    return (result.error_field(psycopg.pq.DiagnosticField.SQLSTATE) or b"XX000").decode()
-
-
-def refused(endpoint: EndpointFile, types: dict[str, str], kind: type[Exception], result: PGresult) -> PenstockError:
+def refused(endpoint: EndpointFile, types: Mapping[str, str], error: psycopg.Error) -> PenstockError:
     """Returns PostgreSQL's refusal as an error with its place in the endpoint's file."""
-    field = psycopg.pq.DiagnosticField
-    message = (result.error_field(field.MESSAGE_PRIMARY) or b"").decode(errors="replace")
-    hint = (result.error_field(field.MESSAGE_HINT) or b"").decode(errors="replace")
-    position = result.error_field(field.STATEMENT_POSITION)
-    offset = source_offset(endpoint.sql, types, int(position) - 1) if position else 0
+    told = error.diag
+    message, hint = told.message_primary or str(error), told.message_hint or ""
+    offset = source_offset(endpoint.sql, types, int(told.statement_position or 1) - 1)
     place = place_of(endpoint.place, endpoint.sql, endpoint.sql_line, offset)
-    if kind in (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn, psycopg.errors.InvalidSchemaName):
+    missing = (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn, psycopg.errors.InvalidSchemaName)
+    if isinstance(error, missing):
         return ResultNotReady(message, hint=hint or "its pipeline has not delivered yet", place=place)
     return EndpointRefused(message, hint=hint or "mend the statement at this place", place=place)
 
 
-async def _locked(conn: Connection) -> list[tuple[int, str, str, str, str]]:
-    """Returns (oid, name, schema, kind, view's SQL) of the relations that this transaction's statement reads."""
-    cursor = await conn.execute(
-        "SELECT c.oid::int8, c.relname, n.nspname, c.relkind::text,"
+@dataclass(frozen=True)
+class _Relation:
+    oid: int
+    name: str
+    schema: str
+    kind: str
+    definition: str
+    """A view's SQL."""
+
+
+async def _locked(link: Link) -> list[_Relation]:
+    """Returns the relations that this transaction's statement reads."""
+    rows = await link.ask(
+        "SELECT c.oid, c.relname, n.nspname, c.relkind,"
         "       CASE WHEN c.relkind = 'v' THEN pg_get_viewdef(c.oid) ELSE '' END"
         " FROM pg_locks l JOIN pg_class c ON c.oid = l.relation JOIN pg_namespace n ON n.oid = c.relnamespace"
         " WHERE l.pid = pg_backend_pid() AND l.locktype = 'relation' AND c.relkind IN ('r', 'p', 'm', 'f', 'v')"
         "   AND n.nspname NOT IN ('pg_catalog', 'pg_toast', 'information_schema') ORDER BY 3, 2"
     )
-    return await cursor.fetchall()
+    return [_Relation(int(row[0] or 0), *(part or "" for part in row[1:5])) for row in rows]
 
 
-async def _columns(conn: Connection, found: PGresult) -> tuple[AnswerColumn, ...]:
+async def _columns(link: Link, found: PGresult) -> tuple[AnswerColumn, ...]:
     columns = []
     for i in range(found.nfields):
-        oid, modifier = found.ftype(i), found.fmod(i)
-        row = await _row(conn, "SELECT format_type(%s::oid, %s)", (oid, modifier))
-        columns.append(AnswerColumn((found.fname(i) or b"").decode(), str(row[0]), oid))
+        type_name = await _value(link, "SELECT format_type($1::oid, $2::int)", found.ftype(i), found.fmod(i))
+        columns.append(AnswerColumn((found.fname(i) or b"").decode(), type_name, found.ftype(i)))
     return tuple(columns)
 
 
@@ -159,20 +155,19 @@ def _check_columns(endpoint: EndpointFile, columns: tuple[AnswerColumn, ...]) ->
 
 
 async def _windows(
-    conn: Connection, found: PGresult, by_oid: dict[int, str], results: Results
+    link: Link, found: PGresult, by_oid: Mapping[int, str], results: Results
 ) -> tuple[tuple[str, str], ...]:
     windows = []
+    query = "SELECT max(attname::text) FROM pg_attribute WHERE attrelid = $1::oid AND attnum = $2::int"
     for i in range(found.nfields):
         pipeline = by_oid.get(found.ftable(i), "")
-        if not results.windows.get(pipeline):
-            continue
-        query = "SELECT max(attname::text) FROM pg_attribute WHERE attrelid = %s::oid AND attnum = %s"
-        if (await _row(conn, query, (found.ftable(i), found.ftablecol(i))))[0] == results.windows[pipeline]:
+        window = results.windows.get(pipeline)
+        if window and await _value(link, query, found.ftable(i), found.ftablecol(i)) == window:
             windows.append(((found.fname(i) or b"").decode(), pipeline))
     return tuple(windows)
 
 
-async def _is_steady(conn: Connection, statements: Iterable[str]) -> bool:
+async def _is_steady(link: Link, statements: Iterable[str]) -> bool:
     names = set()
     for text in statements:
         try:
@@ -182,16 +177,16 @@ async def _is_steady(conn: Connection, statements: Iterable[str]) -> bool:
     if names & _UNSTEADY:
         return False
     query = (
-        "SELECT count(*) FROM pg_proc p WHERE p.proname = ANY(%s)"
+        "SELECT count(*) FROM pg_proc p WHERE p.proname IN (SELECT json_array_elements_text($1::json))"
         " AND (p.provolatile = 'v' OR (p.provolatile = 's' AND p.pronamespace <> 'pg_catalog'::regnamespace))"
     )
-    return bool((await _row(conn, query, (sorted(names),)))[0] == 0)
+    return await _value(link, query, json.dumps(sorted(names))) == "0"
 
 
-async def _row(conn: Connection, query: str, values: tuple[object, ...]) -> tuple[Any, ...]:
-    """Returns the one row of an aggregate or an expression."""
-    row: tuple[Any, ...] | None = await (await conn.execute(query.encode(), values)).fetchone()
-    return row or ("",)
+async def _value(link: Link, query: str, *values: object) -> str:
+    """Returns the one value of an aggregate or an expression, '' for NULL."""
+    rows = await link.ask(query, *map(str, values))
+    return rows[0][0] or ""
 
 
 def _functions(tree: exp.Expr) -> set[str]:
@@ -209,12 +204,12 @@ def _speaks_of_now(text: str) -> bool:
     return any(word in _TIME_WORDS for word in text.lower().split())
 
 
-def session_settings(schema: str, timeout_ms: int) -> pgsql.Composed:
+def session_settings(schema: str, timeout_ms: int) -> str:
     """Returns the statement that makes a connection the API's: read only, bounded, UTC and ISO, our search path."""
     wanted = {
         "default_transaction_read_only": "on",
         "statement_timeout": str(timeout_ms),
-        "search_path": f'"{schema}", public',
+        "search_path": f"{quoted(schema)}, public",
         "TimeZone": "UTC",
         "DateStyle": "ISO, YMD",
         "IntervalStyle": "iso_8601",
@@ -222,7 +217,5 @@ def session_settings(schema: str, timeout_ms: int) -> pgsql.Composed:
         "client_encoding": "UTF8",
         "jit": "off",
     }
-    calls = [
-        pgsql.SQL("set_config({}, {}, false)").format(pgsql.Literal(k), pgsql.Literal(v)) for k, v in wanted.items()
-    ]
-    return pgsql.SQL("SELECT {}").format(pgsql.SQL(", ").join(calls))
+    calls = (f"set_config({literal(name)}, {literal(value)}, false)" for name, value in wanted.items())
+    return f"SELECT {', '.join(calls)}"

@@ -7,7 +7,9 @@ rest of it (measured), mostly in planning.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+
+from penstock.serve.stamp import Stamp
 
 WindowKey = tuple[str, str, str]
 """Pipeline, what it means (generation and fingerprint), the window's start as text."""
@@ -26,25 +28,28 @@ class Finality:
         self._ends: dict[WindowKey, int] = {}
         self._met: set[tuple[str, str]] = set()
 
-    async def is_final(self, windows: Iterable[tuple[str, str | None]], version: str, marks: str) -> bool:
-        """Tells whether all `windows` have ended.
+    async def is_final(self, windows: Sequence[tuple[str, str | None]], stamp: Stamp) -> bool:
+        """Tells whether all `windows` have ended by the watermarks of `stamp`.
 
-        They are (pipeline, starts joined by SEPARATOR; None when one is NULL); `version` and `marks` are the answer's:
-        a line and a number of microseconds for each pipeline, in the same order. Raises what the lookup raises.
+        They are (pipeline, starts joined by SEPARATOR; None when one is NULL). Raises what the lookup raises.
         """
-        meanings, watermarks = {}, {}
-        for line, mark in zip(version.split("\n"), marks.split(","), strict=True):
-            pipeline, _, meaning = line.partition(" ")
-            meanings[pipeline] = meaning.partition(" ")[2].partition(" ")[2]
-            watermarks[pipeline] = int(mark) if mark else None
+        known = stamp.finals.get(windows)
+        if known is None:
+            known, sure = await self._ended(windows, stamp)
+            if sure:
+                stamp.finals[windows] = known
+        return known
+
+    async def _ended(self, windows: Sequence[tuple[str, str | None]], stamp: Stamp) -> tuple[bool, bool]:
+        """Returns whether all windows have ended, and whether that will still be so when it is asked again."""
         for pipeline, starts in windows:
-            watermark = watermarks.get(pipeline)
+            watermark = stamp.watermarks.get(pipeline)
             if starts is None or watermark is None:
-                return False
-            ends = await self._ends_of(pipeline, meanings[pipeline], set(starts.split(SEPARATOR)))
+                return False, True
+            ends = await self._ends_of(pipeline, stamp.meanings[pipeline], set(starts.split(SEPARATOR)))
             if any(end is None or end > watermark for end in ends):
-                return False
-        return True
+                return False, None not in ends
+        return True, True
 
     async def _ends_of(self, pipeline: str, meaning: str, starts: set[str]) -> list[int | None]:
         missing = [start for start in starts if (pipeline, meaning, start) not in self._ends]

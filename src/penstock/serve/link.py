@@ -8,12 +8,11 @@ stays registered; results are libpq's own, as text.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import psycopg
-from psycopg import sql as pgsql
 from psycopg.pq import ConnStatus, ExecStatus
 from psycopg.pq.abc import PGresult
 
@@ -25,35 +24,13 @@ class StoreLost(Exception):
     """The store cannot be asked now; the text says what was seen, without any password."""
 
 
-Connection = psycopg.AsyncConnection[Any]
 CONNECT_SECONDS = 3
-
-
-async def _connect(url: str, settings: pgsql.Composed) -> Connection:
-    try:
-        conn = await psycopg.AsyncConnection.connect(
-            url, autocommit=True, connect_timeout=CONNECT_SECONDS, application_name="penstock serve"
-        )
-        await conn.execute(settings)
-    except psycopg.OperationalError as error:
-        raise StoreLost(one_line(error)) from error
-    return conn
-
-
-@asynccontextmanager
-async def connection(url: str, settings: pgsql.Composed) -> AsyncIterator[Connection]:
-    """Gives a connection of psycopg's for what is not an answer. Raises StoreLost when there is none to be had."""
-    conn = await _connect(url, settings)
-    try:
-        yield conn
-    finally:
-        await conn.close()
 
 
 class Link:
     """A connection. After StoreLost or a cancelled `run` it is of no more use: `close` it."""
 
-    def __init__(self, conn: Connection) -> None:
+    def __init__(self, conn: psycopg.AsyncConnection[Any]) -> None:
         self._conn = conn
         self._pg = conn.pgconn
         self._fd = conn.fileno()
@@ -62,23 +39,57 @@ class Link:
         self._waiting: asyncio.Future[PGresult] | None = None
         self._last: PGresult | None = None
         self.usable = True
+        self.hung_up = False
+        """Whether it was ended because the store does not answer: there is no use in trying again."""
         self.on_news: Callable[[], None] = _ignore
         """Called for a notification, and when the connection ends while nobody waits."""
         self._loop.add_reader(self._fd, self._readable)
 
     @classmethod
-    async def open(cls, url: str, settings: pgsql.Composed) -> Link:
-        """Connects and applies `settings`. Raises StoreLost."""
-        return cls(await _connect(url, settings))
+    async def open(cls, url: str, settings: str) -> Link:
+        """Connects and runs the statement `settings`. Raises StoreLost."""
+        try:
+            conn = await psycopg.AsyncConnection.connect(
+                url, autocommit=True, connect_timeout=CONNECT_SECONDS, application_name="penstock serve"
+            )
+        except psycopg.OperationalError as error:
+            raise StoreLost(one_line(error)) from error
+        link = cls(conn)
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                await link.ask(settings)
+        except TimeoutError as error:
+            link.abandon()
+            msg = "the store does not answer"
+            raise StoreLost(msg) from error
+        except BaseException:
+            link.abandon()
+            raise
+        return link
+
+    async def ask(self, statement: str, *values: str) -> list[tuple[str | None, ...]]:
+        """Runs a statement once and returns its rows as texts. Raises as `run`."""
+        arguments = [value.encode() for value in values]
+        result = await self._guarded(lambda: self._pg.send_query_params(statement.encode(), arguments))
+        columns = range(result.nfields)
+        return [tuple(_text(result.get_value(i, j)) for j in columns) for i in range(result.ntuples)]
+
+    async def describe(self, statement: bytes) -> PGresult:
+        """Prepares a statement without a name and returns its description. Raises as `run`."""
+        await self._guarded(lambda: self._pg.send_prepare(b"", statement))
+        return await self._guarded(lambda: self._pg.send_describe_prepared(b""))
 
     async def run(self, name: bytes, statement: bytes, values: Sequence[bytes | None]) -> PGresult:
         """Runs `statement`, prepared as `name` the first time. Raises StoreLost, or psycopg.Error for its refusal."""
+        if name not in self._prepared:
+            await self._guarded(lambda: self._pg.send_prepare(name, statement))
+            self._prepared.add(name)
+        return await self._guarded(lambda: self._pg.send_query_prepared(name, values))
+
+    async def _guarded(self, send: Callable[[], None]) -> PGresult:
+        """Sends, waits for the result, and sees to it that a connection in doubt is never used again."""
         try:
-            if name not in self._prepared:
-                self._pg.send_prepare(name, statement)
-                await self._result()
-                self._prepared.add(name)
-            self._pg.send_query_prepared(name, values)
+            send()
             return await self._result()
         except psycopg.OperationalError as error:
             if self._pg.status == ConnStatus.OK and self.usable and not isinstance(error, _ENDINGS):
@@ -139,6 +150,7 @@ class Link:
 
     def hang_up(self) -> None:
         """Ends a wait for a store that does not answer any more: who waits gets StoreLost."""
+        self.hung_up = True
         self._fail(psycopg.OperationalError("the store does not answer"))
 
     def _detach(self) -> None:
@@ -158,6 +170,10 @@ class Link:
         self.abandon()
         with suppress(psycopg.Error):
             await self._conn.close()
+
+
+def _text(value: bytes | None) -> str | None:
+    return None if value is None else value.decode()
 
 
 def _ignore() -> None:

@@ -37,6 +37,8 @@ class Pool:
             try:
                 return await link.run(name, statement, values)
             except StoreLost:
+                if link.hung_up:
+                    raise
                 fresh = await self._connect()
                 self._forget(link)
                 link = fresh

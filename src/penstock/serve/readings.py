@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Sequence
 
 import psycopg
-from psycopg import sql as pgsql
 
 from penstock.observe.metrics import Labels
 from penstock.serve.describe import session_settings
-from penstock.serve.link import StoreLost, connection
+from penstock.serve.link import Link, StoreLost
 
 READ_SECONDS = 10.0
+_AWAY: dict[str, list[tuple[Labels, float]]] = {"penstock_store_up": [((), 0.0)]}
 _QUERIES: Sequence[str] = (
     "SELECT 'penstock_read_rows_total', ARRAY[name], read FROM source",
     "SELECT 'penstock_accepted_rows_total', ARRAY[name], accepted FROM source",
@@ -35,30 +36,35 @@ _QUERIES: Sequence[str] = (
     " FROM live p LEFT JOIN pipeline_window w ON w.pipeline = p.name GROUP BY p.name",
     "SELECT 'penstock_pipeline_state', ARRAY[name, state], 1 FROM live",
 )
-_ALL = "WITH live AS (SELECT * FROM pipeline WHERE builds IS NULL AND removed_at IS NULL) " + " UNION ALL ".join(
-    _QUERIES
+_ALL = (
+    "WITH live AS (SELECT * FROM pipeline WHERE builds IS NULL AND removed_at IS NULL)"
+    f" SELECT name, array_to_json(labels), value FROM ({' UNION ALL '.join(_QUERIES)}) r (name, labels, value)"
 )
 
 
-async def read(url: str, schema: str, own_schema: str) -> dict[str, list[tuple[Labels, float]]]:
+async def read(url: str, own_schema: str) -> dict[str, list[tuple[Labels, float]]]:
     """Returns the store's readings. A store that is away gives `penstock_store_up` 0 and nothing else."""
     found: dict[str, list[tuple[Labels, float]]] = {}
-    path = pgsql.Identifier(own_schema).as_string()
     try:
-        async with asyncio.timeout(READ_SECONDS), connection(url, session_settings(schema, 10_000)) as conn:
-            await conn.execute("SELECT set_config('search_path', %s, false)", (path,))
-            async for name, labels, value in await conn.execute(_ALL.encode()):
-                found.setdefault(name, []).append((tuple(labels), float(value)))
+        link = await Link.open(url, session_settings(own_schema, int(READ_SECONDS * 1000)))
+    except StoreLost:
+        return _AWAY
+    try:
+        async with asyncio.timeout(READ_SECONDS):
+            for name, labels, value in await link.ask(_ALL):
+                found.setdefault(name or "", []).append((tuple(json.loads(labels or "[]")), float(value or 0)))
     except (psycopg.Error, StoreLost, TimeoutError):
-        return {"penstock_store_up": [((), 0.0)]}
+        return _AWAY
+    finally:
+        link.abandon()
     return found | {"penstock_store_up": [((), 1.0)]}
 
 
 class Readings:
     """The readings with a moment's memory, so that many scrapers do not become many queries."""
 
-    def __init__(self, url: str, schema: str, own_schema: str, *, keep: float = 0.5) -> None:
-        self._arguments = (url, schema, own_schema)
+    def __init__(self, url: str, own_schema: str, *, keep: float = 0.5) -> None:
+        self._arguments = (url, own_schema)
         self._keep = keep
         self._at = float("-inf")
         self._found: dict[str, list[tuple[Labels, float]]] = {}

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 Headers = list[tuple[str, str]]
 
 
-@dataclass(frozen=True)
-class Ask:
+class Ask(NamedTuple):
     """A request for an endpoint's answer. `path` is decoded, `query` is not."""
 
     path: str
@@ -17,8 +16,7 @@ class Ask:
     if_none_match: str | None = None
 
 
-@dataclass(frozen=True)
-class Reply:
+class Reply(NamedTuple):
     """Status, headers (lower-case names) and body."""
 
     status: int

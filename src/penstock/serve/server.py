@@ -137,7 +137,7 @@ class Api:
     def __init__(self, project: Project, store_url: str, options: ServeOptions) -> None:
         store = project.settings.store
         self.metrics = Metrics(penstock.__version__)
-        self._readings = Readings(store_url, store.schema, store.own_schema)
+        self._readings = Readings(store_url, store.own_schema)
         self._pool = Pool(store_url, store.schema, size=options.connections, timeout=options.timeout)
         self.catalogue = Catalogue(project, store_url, options.timeout)
         self._poller = Poller(self._pool, store.own_schema, self._changed, options.revive)

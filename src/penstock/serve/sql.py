@@ -1,4 +1,4 @@
-"""An endpoint's SQL as text: how its `:parameters` become numbered ones, and where an offset is in its file."""
+"""SQL as text: how `:parameters` become numbered ones, where an offset is in its file, names and literals."""
 
 from __future__ import annotations
 
@@ -43,3 +43,13 @@ def place_of(place: Place, sql: str, sql_line: int, offset: int) -> Place:
     """Returns the place in the file of `offset` in its `sql`, which begins on line `sql_line`."""
     before = sql[:offset]
     return Place(place.file, sql_line + before.count("\n"), offset - (before.rfind("\n") + 1) + 1)
+
+
+def quoted(name: str) -> str:
+    """Returns `name` as a quoted identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """Returns `text` as a string literal."""
+    return "'" + text.replace("'", "''") + "'"

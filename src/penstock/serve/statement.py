@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from penstock.project.model import EndpointFile
 from penstock.serve.describe import AnswerColumn, Description
+from penstock.serve.sql import literal, quoted
 
 _OID_JSON = (114, 3802)
 _OID_FLOAT = (700, 701)
@@ -19,7 +20,7 @@ _OID_TIMESTAMP = 1114
 _OID_TIMESTAMPTZ = 1184
 _OID_BYTEA = 17
 
-VERSION = "concat_ws(' ', p.name, p.position, p.batch_id, p.generation, p.fingerprint)"
+VERSION = "concat_ws(' ', p.name, p.position, coalesce(p.batch_id::text, '-'), p.generation, p.fingerprint)"
 """A pipeline's version as text, over the store's table `pipeline p`: equal only for equal results."""
 
 
@@ -39,16 +40,6 @@ class AnswerStatement:
     sql: str
     order: tuple[str, ...]
     """The parameters in the order of their numbers; `page_size` and `after:0`... are paging's own."""
-
-
-def quoted(name: str) -> str:
-    """Returns `name` as a quoted identifier."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def literal(text: str) -> str:
-    """Returns `text` as a string literal."""
-    return "'" + text.replace("'", "''") + "'"
 
 
 def _instant(sql: str) -> str:

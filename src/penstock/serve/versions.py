@@ -13,13 +13,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 import psycopg
-from psycopg import sql as pgsql
 
 from penstock.errors import PenstockError
 from penstock.observe import emit
 from penstock.observe.events import Notice
 from penstock.serve.link import Link, StoreLost, one_line
 from penstock.serve.pool import Pool
+from penstock.serve.sql import quoted
 from penstock.serve.statement import VERSION
 
 POLL_SECONDS = 0.1
@@ -64,9 +64,8 @@ class Poller:
         self._changed = changed
         self._revive = revive
         self._wake = asyncio.Event()
-        query = "SELECT p.name, {version}, coalesce(p.window_column, '') FROM {own}.pipeline p WHERE p.builds IS NULL"
-        names = {"version": pgsql.SQL(VERSION), "own": pgsql.Identifier(own_schema)}
-        self._query = pgsql.SQL(query).format(**names).as_string().encode()
+        columns = f"p.name, {VERSION}, coalesce(p.window_column, '')"
+        self._query = f"SELECT {columns} FROM {quoted(own_schema)}.pipeline p WHERE p.builds IS NULL".encode()
 
     def nudge(self) -> None:
         """Asks for a poll at once: somebody saw a newer version."""
@@ -108,8 +107,7 @@ class Poller:
 
     async def _watch(self, link: Link) -> None:
         link.on_news = self._wake.set
-        listen = pgsql.SQL("LISTEN {}").format(pgsql.Identifier(self._own)).as_string()
-        await link.run(b"listen", listen.encode(), ())
+        await link.ask(f"LISTEN {quoted(self._own)}")
         while True:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 await self._poll(link)
