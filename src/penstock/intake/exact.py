@@ -43,9 +43,11 @@ _NUMBER = re.compile(r"([+-]?)(?=\.?\d)(\d*)\.?(\d*)(?:[eE]([+-]?\d{1,9}))?", re
 _NOT_FINITE = re.compile(r"[+-]?(nan|inf|infinity)", re.ASCII | re.IGNORECASE)
 _CLOCK = r"(\d\d):(\d\d)(?::(\d\d)(?:\.(\d{1,9}))?)?"
 _TIME = re.compile(_CLOCK, re.ASCII)
+_HOURS = r"(\d\d)(?::(\d\d)(?::(\d\d)(?:\.(\d{1,9}))?)?)?"
+"""A clock in a timestamp may be hours alone: Arrow's readers take it, so it is one value whichever way it came."""
 _DATE = re.compile(r"(\d{4})-(\d\d)-(\d\d)", re.ASCII)
 _STAMP = re.compile(
-    rf"(\d{{4}})-(\d\d)-(\d\d)(?:[T ]{_CLOCK})? ?(Z|UTC|[+-]\d\d(?::?\d\d)?)?", re.ASCII | re.IGNORECASE
+    rf"(\d{{4}})-(\d\d)-(\d\d)(?:[T ]{_HOURS})? ?(Z|UTC|[+-]\d\d(?::?\d\d)?)?", re.ASCII | re.IGNORECASE
 )
 _UUID = re.compile(r"\{?([0-9a-f]{4}(?:-?[0-9a-f]{4}){7})\}?", re.ASCII | re.IGNORECASE)
 TRUE = {"true", "tru", "tr", "t", "yes", "ye", "y", "on", "1"}
