@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import http.client
+import os
 import re
 import shutil
 import statistics
@@ -20,7 +21,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
@@ -124,49 +125,72 @@ def serve(kind: str, url: str, state: Path, body: bytes) -> None:
 
 
 @contextmanager
-def server(kind: str, url: str, state: Path) -> Iterator[int]:
+def server(kind: str, url: str, state: Path) -> Iterator[tuple[int, int]]:
+    """Runs a server; gives its process id and port."""
     command = [sys.executable, "-m", "bench.serve_http", "--serve", kind, "--url", url, "--state", str(state)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout
-        yield int(process.stdout.readline())
+        yield process.pid, int(process.stdout.readline())
     finally:
         process.kill()
         process.wait()
 
 
-def load(port: int, seconds: int, script: Path | None) -> float:
-    """Returns requests per second by wrk, 16 connections. Every answer must be 200."""
-    command = ["wrk", "-t1", "-c16", f"-d{seconds}", f"http://127.0.0.1:{port}{PATH}?date=2024-03-01"]
-    command[4:4] = ["-s", str(script)] if script else []
-    out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    if "Non-2xx" in out or "Socket errors" in out:
-        raise SystemExit(out)
-    found = re.search(r"Requests/sec:\s+([\d.]+)", out)
-    assert found
-    return float(found[1])
+def cpu_seconds(pid: int) -> float:
+    """Returns the processor time a process has used (Linux)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@dataclass
+class Loaded:
+    """What one server did: requests per second of each round, and processor time per request over all."""
+
+    rates: list[float] = field(default_factory=list)
+    requests: int = 0
+    cpu: float = 0.0
+
+    def load(self, at: tuple[int, int], seconds: int, script: Path | None) -> None:
+        """Loads the server by wrk, 16 connections. Every answer must be 200."""
+        pid, port = at
+        command = ["wrk", "-t1", "-c16", f"-d{seconds}", f"http://127.0.0.1:{port}{PATH}?date=2024-03-01"]
+        command[4:4] = ["-s", str(script)] if script else []
+        before = cpu_seconds(pid)
+        out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        self.cpu += cpu_seconds(pid) - before
+        rate, requests = re.search(r"Requests/sec:\s+([\d.]+)", out), re.search(r"(\d+) requests in", out)
+        if "Non-2xx" in out or "Socket errors" in out or not rate or not requests:
+            raise SystemExit(out)
+        self.rates.append(float(rate[1]))
+        self.requests += int(requests[1])
 
 
 def compare(
     kinds: tuple[str, str], url: str, state: Path, rounds: Sequence[int], script: Path | None
 ) -> dict[str, float]:
-    """Runs both servers (ours, yardstick) side by side and loads them in turn."""
-    ours, yardstick = kinds
-    rates: dict[str, list[float]] = {ours: [], yardstick: []}
-    with server(ours, url, state) as first, server(yardstick, url, state) as second:
-        ports = {ours: first, yardstick: second}
-        for kind in (ours, yardstick):
-            load(ports[kind], 1, script)
+    """Runs both servers (ours, yardstick) side by side and loads them in turn; ratios are of neighbouring rounds."""
+    with server(kinds[0], url, state) as first, server(kinds[1], url, state) as second:
+        for at in (first, second):
+            Loaded().load(at, 3, script)
+        ours, yardstick = Loaded(), Loaded()
         for seconds in rounds:
-            for kind in (ours, yardstick):
-                rates[kind].append(load(ports[kind], seconds, script))
-    medians = {kind: statistics.median(found) for kind, found in rates.items()}
-    medians["ratio"] = statistics.median(a / b for a, b in zip(rates[ours], rates[yardstick], strict=True))
-    return medians
+            ours.load(first, seconds, script)
+            yardstick.load(second, seconds, script)
+    ratios = sorted(a / b for a, b in zip(ours.rates, yardstick.rates, strict=True))
+    return {
+        "requests_per_second": round(statistics.median(ours.rates)),
+        "yardstick_requests_per_second": round(statistics.median(yardstick.rates)),
+        "ratio": round(statistics.median(ratios), 3),
+        "ratio_lowest": round(ratios[0], 3),
+        "ratio_highest": round(ratios[-1], 3),
+        "server_cpu_us_per_request": round(ours.cpu / ours.requests * 1e6, 1),
+        "yardstick_cpu_us_per_request": round(yardstick.cpu / yardstick.requests * 1e6, 1),
+    }
 
 
 def body_of(url: str, state: Path) -> bytes:
-    with server("penstock-hot", url, state) as port:
+    with server("penstock-hot", url, state) as (_, port):
         connection = http.client.HTTPConnection("127.0.0.1", port)
         connection.request("GET", f"{PATH}?date=2024-03-01")
         answer = connection.getresponse()
@@ -179,8 +203,8 @@ def body_of(url: str, state: Path) -> bytes:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--seconds", type=int, default=4)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--serve")
     parser.add_argument("--url", default="")
     parser.add_argument("--state", type=Path, default=Path())

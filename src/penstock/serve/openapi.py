@@ -41,7 +41,7 @@ _HEADERS: Mapping[str, dict[str, Any]] = {
     "Penstock-As-Of": {"description": "When the data was last brought up to date", "schema": _INSTANT},
     "Penstock-Watermark": {"description": "Event time up to which the data is complete", "schema": _INSTANT},
     "Penstock-Final": {
-        "description": "Whether no row of the answer can change any more; absent where no window is selected",
+        "description": "Whether every row's window is final; false for an empty answer, absent without a window",
         "schema": {"type": "string", "enum": ["true", "false"]},
     },
 }
