@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from penstock.store.connect import Store, errors_explained, open_url
-from penstock.store.errors import LeaseLost, RunsAlready
+from penstock.store.errors import LeaseLost, RunsAlready, StoreAway
 from penstock.store.writer import acquire, check_token, who_writes
 
 pytestmark = pytest.mark.slow
@@ -54,6 +54,19 @@ def test_a_writer_that_was_replaced_is_refused(store: Store) -> None:
         with pytest.raises(LeaseLost, match=r"PEN716 .*was the writer meanwhile"):
             old.renew()
         old.release()
+
+
+def test_a_lock_that_the_server_has_not_let_go_of_yet_is_not_another_run(store: Store) -> None:
+    """A cut network: the old connection is gone for this side only."""
+    lease = acquire(store)
+    ghost, lease.connection = lease.connection, store.connect()
+    with pytest.raises(StoreAway, match="still held by this run"):
+        lease.renew()
+    assert not lease.alive()
+    ghost.close()
+    lease.renew()
+    assert lease.alive()
+    lease.release()
 
 
 def test_a_broken_connection_alone_loses_nothing(store: Store) -> None:

@@ -33,7 +33,8 @@ class Housekeeper:
         self._thread.start()
 
     def join(self, seconds: float | None = None) -> None:
-        self._thread.join(seconds)
+        if self._thread.ident is not None:
+            self._thread.join(seconds)
 
     def _run(self) -> None:
         while not self.core.stop.wait(self.every):

@@ -64,10 +64,14 @@ class PipelineRunner(Worker):
         ):
             self._connection, self._kept = connection, state
             self._agree_with_store()
-            self.record("running")
-            self.attempts.pauses.reset()
+            if not self.attempts.pauses.attempts:
+                self.record("running")
             while not self.core.stop.is_set():
-                if self._look() and self.finish.is_set():
+                last = self.finish.is_set()  # before the look: what came before it was set is then seen
+                nothing_new = self._look()
+                self.attempts.pauses.reset()
+                self.record("running")
+                if nothing_new and last:
                     return "done"
         return "stopped"
 
@@ -149,7 +153,11 @@ class PipelineRunner(Worker):
 
     def _agree_with_store(self) -> None:
         """Brings the state to the position the store has confirmed."""
-        confirmed = load_pipelines(self._connection)[self.home.result.pipeline].at
+        rows = load_pipelines(self._connection)
+        if self.home.builds and self.home.result.pipeline not in rows:
+            # It has taken the old one's place already: the answer to that commit was lost.
+            self.home = replace(self.home, result=adopt.table_of(rows[self.name]), builds=False)
+        confirmed = rows[self.home.result.pipeline].at
         mine = self._kept.at
         if mine != ORIGIN and (
             mine.position > confirmed.position or not self.core.log.contains(self._connection, mine)

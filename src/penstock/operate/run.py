@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -94,14 +95,18 @@ class Run:
         self.server = ServeChild(self.folder.project, self.store.url) if self.options.serve else None
 
     def __enter__(self) -> Run:
-        self.committer.open()
-        for pipeline in self.pipelines:
-            pipeline.start()
-        for source in self.sources:
-            source.start()
-        self.housekeeper.start()
-        if self.server:
-            self.server.start()
+        try:
+            self.committer.open()
+            for pipeline in self.pipelines:
+                pipeline.start()
+            for source in self.sources:
+                source.start()
+            self.housekeeper.start()
+            if self.server:
+                self.server.start()
+        except BaseException:
+            self.close()
+            raise
         return self
 
     def __exit__(
@@ -155,6 +160,17 @@ class Run:
 
     def close(self) -> None:
         """Ends sources, then pipelines, then the API; what is under way is finished or left as if it had not begun."""
+        with ExitStack() as last:  # each of them is let go of, whatever the others raise
+            last.callback(self.store.close)
+            last.callback(self.lease.release)
+            if self._connection is not None:
+                last.callback(self._connection.close)
+            last.callback(self.committer.close)
+            if self.server:
+                last.callback(self.server.stop)
+            self._end_threads()
+
+    def _end_threads(self) -> None:
         self.core.end()
         until = time.monotonic() + STOP_SECONDS
         for runner in self._runners():
@@ -162,13 +178,6 @@ class Run:
         for source in (s for s in self.sources if s.running):
             emit(SourceFailed(source.file.name, "it did not end in time and was left behind", None))
         self.housekeeper.join(max(0.1, until - time.monotonic()))
-        if self.server:
-            self.server.stop()
-        self.committer.close()
-        if self._connection is not None:
-            self._connection.close()
-        self.lease.release()
-        self.store.close()
 
     def _runners(self) -> list[SourceRunner | PipelineRunner]:
         return [*self.sources, *self.pipelines]

@@ -27,7 +27,9 @@ class SourceRunner(Worker):
         super().__init__(core, "source", file.name, once=once)
         self.committer = committer
         self.file = file
-        self._waiting = ""
+        self._waiting: str | None = None
+        """What `status` was last told; None: what an earlier run told is still there."""
+        self._reads = "running"
         self._unmapped: tuple[str, ...] | None = None
 
     @property
@@ -45,7 +47,9 @@ class SourceRunner(Worker):
 
     def work(self) -> str:
         row, receipts = self.committer.source(self.name)
-        self.record("first_read" if row.first_round else "running")
+        if not self.attempts.pauses.attempts:
+            # After a failure the error stays told until something went well.
+            self.record("first_read" if row.first_round else "running")
         stream = self.core.project.streams[self.file.stream]
         checker = Checker(stream, self.file, self.core.store.secret)
         source = self._made()
@@ -83,7 +87,9 @@ class SourceRunner(Worker):
 
     def _round(self, source: Source, checker: Checker) -> None:
         began, rows = time.perf_counter(), 0
-        if self.committer.begin_round(self.name):
+        first = self.committer.begin_round(self.name)
+        self._reads = "first_read" if first else "running"
+        if first:
             self.core.ends.bulk(self.name, begins=True)
         emit(Step("source.round", self.name))
         for raw in source.round():
@@ -91,13 +97,16 @@ class SourceRunner(Worker):
             rows += self._take(source, checker, raw)
             if self.core.stop.is_set():
                 return
+        if self.core.stop.is_set():
+            return  # a source that is asked to stop ends a round early: it is not complete
         if source.complete():
             self.committer.end_round(self.name, datetime.now(UTC))
         self.core.ends.bulk(self.name, begins=False)
         why = source.waiting()
         if why != self._waiting:
+            if why or self._waiting:
+                emit(SourceWaiting(self.name, why))
             self._waiting = why
-            emit(SourceWaiting(self.name, why))
             with self.core.store.connect("penstock status") as connection:
                 set_waiting(connection, self.name, why)
         if rows:
@@ -110,6 +119,8 @@ class SourceRunner(Worker):
             with self.core.store.connect("penstock status") as connection:
                 set_unmapped(connection, self.name, checked.unmapped)
         decided = self.committer.commit(self.name, raw, checked)
+        if self.attempts.pauses.attempts:
+            self.record(self._reads)
         source.committed(raw)
         return decided.read
 

@@ -9,8 +9,9 @@ from penstock.errors import PenstockError
 from penstock.observe import Observation, emit
 from penstock.operate.core import Attempts, Core
 from penstock.operate.retry import WHEN_ONCE
-from penstock.store.connect import Connection
+from penstock.store.connect import Connection, errors_explained
 from penstock.store.errors import LeaseLost
+from penstock.store.writer import check_token
 
 
 class Worker(ABC):
@@ -30,7 +31,8 @@ class Worker(ABC):
         self._thread.start()
 
     def join(self, seconds: float | None = None) -> None:
-        self._thread.join(seconds)
+        if self._thread.ident is not None:
+            self._thread.join(seconds)
 
     @property
     def running(self) -> bool:
@@ -55,8 +57,13 @@ class Worker(ABC):
             return
         self._state = state
         try:
-            with self.core.store.connect("penstock status") as connection:
+            store = self.core.store
+            with store.connect("penstock status") as connection, errors_explained(store), connection.transaction():
+                # With the token: once another run is the writer, states are its to write.
+                check_token(connection, self.core.lease.token)
                 self.write_state(connection, state, error)
+        except LeaseLost as lost:
+            self.core.end(lost)
         except PenstockError as away:
             # The store itself is what fails: it cannot be told, so the log line is the record.
             self._state = ""

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import psycopg
 
 from penstock.store.connect import Connection, Store, errors_explained
-from penstock.store.errors import LeaseLost, RunsAlready
+from penstock.store.errors import LeaseLost, RunsAlready, StoreAway
 
 
 @dataclass
@@ -38,13 +38,20 @@ class Lease:
     def renew(self) -> None:
         """Gets the lock again after its connection broke, with the token as it was.
 
-        Raises LeaseLost when another run has taken over, StoreAway while the store cannot be reached.
+        Raises LeaseLost when another run has taken over, StoreAway while the store cannot be reached, or has not yet
+        noticed that the broken connection, which still holds the lock, is gone.
         """
         self.connection.close()
         self.connection = self.store.connect("penstock writer")
         try:
             _lock(self.connection, self.store)
         except RunsAlready as error:
+            if self._mine():
+                self.connection.close()
+                msg = f"{self.store}: the lock is still held by this run's connection that broke"
+                raise StoreAway(
+                    msg, hint="the server will notice; only this run's token may write meanwhile"
+                ) from error
             raise LeaseLost(error.found, hint="this run ends; the other one goes on") from error
         with errors_explained(self.store):
             found = self.connection.execute("SELECT token, pid, host FROM writer").fetchone()
@@ -52,6 +59,11 @@ class Lease:
             who = f"pid {found[1]} on {found[2]}" if found else "nobody"
             msg = f"{self.store}: {who} was the writer meanwhile"
             raise LeaseLost(msg, hint="start again")
+
+    def _mine(self) -> bool:
+        with errors_explained(self.store):
+            found = self.connection.execute("SELECT token FROM writer").fetchone()
+        return found is not None and str(found[0]) == self.token
 
     def release(self) -> None:
         """Gives the right back. May be called twice."""
