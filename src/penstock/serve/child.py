@@ -21,6 +21,7 @@ import sys
 import threading
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
@@ -31,7 +32,7 @@ from penstock.observe.events import Notice
 from penstock.observe.logs import LEVELS, level_of
 from penstock.observe.metrics import OF_THE_WRITER
 from penstock.observe.wire import decode, encode
-from penstock.project.model import Project
+from penstock.project.model import EndpointFile, Project
 from penstock.serve.errors import ServerDied
 from penstock.serve.server import ServeOptions, listen, serve_on
 
@@ -69,10 +70,10 @@ class ServeChild:
 
     @property
     def addresses(self) -> list[str]:
-        """What to open: the API's root and its pages."""
+        """What to open: the page of the API, and each endpoint that answers as it is or for a day (today)."""
         host, port = self._socket.getsockname()[:2]
         root = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-        return [f"{root}/docs", *(root + e.path for e in self._bare.endpoints.values() if "{" not in e.path)]
+        return [f"{root}/docs", *(root + path for e in self._bare.endpoints.values() if (path := _opens_at(e)))]
 
     @property
     def pid(self) -> int | None:
@@ -178,6 +179,15 @@ class ServeChild:
                 with suppress(OSError, ValueError):
                     process.stdin.write(line + "\n")
                     process.stdin.flush()
+
+
+def _opens_at(endpoint: EndpointFile) -> str | None:
+    """The path with what it must be given, so that opening it answers; None where only the caller knows that."""
+    needed = [p for p in endpoint.parameters if p.required]
+    if any(p.in_path or p.schema.get("format") != "date" for p in needed):
+        return None
+    today = datetime.now(UTC).date()
+    return endpoint.path + ("?" if needed else "") + "&".join(f"{p.name}={today}" for p in needed)
 
 
 def _say(line: str) -> None:

@@ -107,7 +107,7 @@ def listen(host: str, port: int) -> socket.socket:
             raise
     except OSError as error:
         msg = f"{host}:{port}: {os.strerror(error.errno) if error.errno and error.errno > 0 else error}"
-        raise CannotListen(msg, hint="set `serve.port` in penstock.yaml (or --port) to a free one") from error
+        raise CannotListen(msg, hint="set `serve.port` in penstock.yaml to a free one; 0 takes any") from error
     return sock
 
 
