@@ -6,9 +6,9 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -160,9 +160,16 @@ def report(options: Common, outcome: Outcome, document: Document) -> None:
         return
     for s in document["sources"]:
         counts = ", ".join(f"{s[k]:,} {k}" for k in ("read", "accepted", "quarantined", "duplicates"))
-        say(options, f"{s['name']}: {counts} ({s['state']})")
+        say(options, f"{s['name']}: {counts}{_unsettled(s)}")
         if s["waiting"]:
             say(options, f"{s['name']} holds rows back: {s['waiting']}")
     for p in document["pipelines"]:
-        say(options, f"{p['name']}: {p['rows']:,} rows, {p['late_set_aside']:,} late set aside ({p['state']})")
+        say(options, f"{p['name']}: {p['rows']:,} rows, {p['late_set_aside']:,} late set aside{_unsettled(p)}")
     print_errors(outcome.errors, as_json=False)
+
+
+def _unsettled(entry: Mapping[str, Any]) -> str:
+    """The state in parentheses where it is news: a run that is over says of nothing that it is running, and of nothing
+    that it stopped unless it did so by an error."""
+    settled = entry["state"] in ("running", "done", "stopped") and not entry["error"]
+    return "" if settled else f" ({entry['state']})"
