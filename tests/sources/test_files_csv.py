@@ -290,6 +290,7 @@ def test_hinted_columns_come_in_their_type_or_as_text_but_never_changed(tmp_path
         ({"columns": ["a"]}, "say `header: false`"),
         ({"decimal": ",", "thousands": ","}, "are both ','"),
         ({"delimiter": '"'}, "must differ"),
+        ({"date_format": "dd.MM.yyyy"}, "write %d, %m, %Y"),
         ({"types": {"a": "money"}}, "'money' is no type"),
         ({"delimeter": ";"}, "delimeter"),
     ],

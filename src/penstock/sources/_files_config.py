@@ -85,6 +85,14 @@ class CsvConfig(SourceConfig):
             raise ValueError(msg)
         return name
 
+    @field_validator("date_format", "timestamp_format")
+    @classmethod
+    def _has_directives(cls, value: str) -> str:
+        if value and "%" not in value:
+            msg = f"{value!r} names no part of a date: write %d, %m, %Y, %H, %M, %S, such as %d.%m.%Y"
+            raise ValueError(msg)
+        return value
+
     @field_validator("delimiter", "quote", "escape", "decimal", "thousands")
     @classmethod
     def _one_character(cls, value: str) -> str:
