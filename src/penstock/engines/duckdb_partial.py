@@ -29,6 +29,8 @@ class Mode:
     """Some `_weight` is not 1."""
     late: bool
     """Some row may be late."""
+    taken: bool = True
+    """Whether the extremes of rows taken back get columns, which cost a little even when they are empty."""
 
 
 ANY = Mode(weighted=True, late=False)
@@ -77,7 +79,8 @@ class Partials:
         if self.layout.event_time:
             column = quote(self.layout.event_time)
             out.append(f"min({column}) AS {EVENT_LOW}")
-        return out + [f"{_taken(e, mode)} AS {quote(taken_name(e))}" for e in self.steps.extremes]
+        extremes = self.steps.extremes if mode.taken else ()
+        return out + [f"{_taken(e, mode)} AS {quote(taken_name(e))}" for e in extremes]
 
     def _kept(self, mode: Mode) -> str:
         row = listed(f"{quote(k.name)} := {k.sql}" for k in self.steps.kept)

@@ -10,8 +10,8 @@ is kept; blocks in memory keep it from the step before.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 import duckdb
@@ -39,6 +39,10 @@ MERGE_ROWS = 2 << 20
 
 MANY_ROWS = 100_000
 """Rows of a chunk from which on it has no use for hashes: its step merges on disk."""
+
+
+ONE_CLOCK_CHANGE = timedelta(hours=3)
+"""Windows of local time end in the order of their rows but for this much, when clocks are set back."""
 
 
 @dataclass
@@ -82,8 +86,10 @@ class StepRun:
         self._made: set[str] = set()
         self._merges = 0
         self._weighted = False
-        self._hashed = True
-        """Whether `dp_` tables have hashes: not when they hold so many rows that they go to disk anyway."""
+        self._hashed = False
+        """Whether the `dp_` tables have hashes: not when they hold so many rows that they go to disk anyway."""
+        self._taken = False
+        """Whether `p` has the extremes of rows taken back: not in a small chunk that takes none back."""
         self._stale = 0
         self._before: list[pa.Table] = []
         self._shown: dict[str, tuple[Any, ...]] = {}
@@ -103,8 +109,14 @@ class StepRun:
         if not table.num_rows:
             return
         self.con.register("chunk", table)
-        self._hashed = self._hashed and table.num_rows < MANY_ROWS
-        self._aggregate(self._mode(table))
+        mode = self._mode(table)
+        if mode.weighted and "p" in self._made and not self._taken:
+            self._merge(last=False)
+        if "p" not in self._made:
+            few = table.num_rows < MANY_ROWS
+            self._hashed = few or (self.target is not None and self.target.hashed)
+            self._taken = mode.weighted or not few
+        self._aggregate(replace(mode, taken=self._taken))
         if table.num_rows >= MANY_ROWS:
             self.con.unregister("chunk")
         if self._partials >= MERGE_ROWS:
@@ -113,10 +125,20 @@ class StepRun:
     def _mode(self, table: pa.Table) -> Mode:
         weights = pc.min_max(table.column("_weight"))
         weighted = (weights["min"].as_py(), weights["max"].as_py()) != (1, 1)
-        late = False
-        if self.layout.window_group and table.column("_watermark").null_count < table.num_rows:
-            late = bool(self._rows(f"SELECT bool_or({self.sql.partials.late()}) FROM chunk")[0][0])
-        return Mode(weighted, late)
+        return Mode(weighted, self._some_late(table))
+
+    def _some_late(self, table: pa.Table) -> bool:
+        """Whether a row of `chunk` may be late. First by the earliest row alone: rows near it cost a look at each."""
+        marks = table.column("_watermark")
+        if not self.layout.window_group or marks.null_count == table.num_rows:
+            return False
+        time = self.layout.event_time
+        if time and self.sql.plan.window:
+            earliest, mark = pc.min(table.column(time)).as_py(), pc.max(marks).as_py() + ONE_CLOCK_CHANGE
+            query = f"SELECT coalesce(({self.sql.plan.window.end}) <= ?, false) FROM (SELECT ? AS {quote(time)})"
+            if not self.con.execute(query, [mark, earliest]).fetchall()[0][0]:
+                return False
+        return bool(self._rows(f"SELECT bool_or({self.sql.partials.late()}) FROM chunk")[0][0])
 
     def _aggregate(self, mode: Mode) -> None:
         self._weighted = self._weighted or mode.weighted
