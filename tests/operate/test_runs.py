@@ -282,3 +282,33 @@ def test_a_change_that_is_put_back_leaves_nothing_behind(folder: Folder) -> None
     assert [p["name"] for p in folder.status()["pipelines"]] == ["by_city"]
     assert folder.rows("SELECT count(*) FROM pg_class WHERE relname LIKE 'build%' AND relkind = 'r'") == [("0",)]
     assert len(list((folder.root / ".penstock/default/engine").iterdir())) == 1
+
+
+def test_a_source_that_feeds_another_stream_is_refused(folder: Folder) -> None:
+    folder.drop("a.csv", "1,2026-03-01T10:00:00Z,10,Köln")
+    folder.caught_up()
+    other = CONTRACT.replace("id: sales", "id: other").replace("- name: sales", "- name: other")
+    folder.write("contracts/other.odcs.yaml", other)
+    folder.write("sources/drops.yaml", DROPS.replace("stream: sales", "stream: other"))
+    refused = folder.caught_up(code=1)
+    assert "PEN912 source changed: source drops read 1 rows of type files into stream sales" in refused.err
+
+
+def test_a_mistake_in_a_contract_is_told_once_and_keeps_nobody_from_the_answers(folder: Folder) -> None:
+    folder.drop("a.csv", "1,2026-03-01T10:00:00Z,10,Köln")
+    folder.caught_up()
+    folder.write("contracts/sales.odcs.yaml", CONTRACT.replace("schema:", "shema:"))
+    found = [e["code"] for e in folder.penstock("validate", "--json", code=1).json["errors"]]
+    assert "PEN502" not in found
+    assert "PEN118" not in found
+    assert len(folder.rows(TOTALS)) == 1
+
+
+def test_an_export_that_fails_leaves_no_shorter_file(folder: Folder) -> None:
+    folder.drop("a.csv", "1,2026-03-01T10:00:00Z,10,Köln")
+    folder.caught_up()
+    with psycopg.connect(folder.root.joinpath(".env").read_text().strip().removeprefix("STORE=")) as con:
+        con.execute("UPDATE penstock.batch SET inline = substr(inline, 1, 100) || inline WHERE rows > 0")
+    out = folder.root / "out.parquet"
+    folder.penstock("export", "sales", "--out", str(out), code=1)
+    assert list(folder.root.glob("out.*")) == []

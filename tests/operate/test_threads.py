@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,7 +33,7 @@ def folder(tmp_path: Path, fresh_database: str) -> Folder:
 
 
 def opened(folder: Folder) -> Run:
-    return Run(checked(common(folder.root)), RunOptions(until_caught_up=True, serve=False))
+    return Run(checked(common(folder.root)), RunOptions(until_caught_up=True, serve=False), threading.Event())
 
 
 def ended(folder: Folder) -> Outcome:

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from penstock.errors import PenstockError, PenstockErrors, nearest
-from penstock.project.model import Project
+from penstock.project.model import Project, Settings
 from penstock.project.read import read_project, required
 from penstock.sources.registry import sources
 
@@ -130,6 +130,16 @@ def load(options: Common, parts: Sequence[str] = STORE_PARTS) -> Project:
     if project.problems:
         raise PenstockErrors(project.problems)
     return project
+
+
+def load_settings(options: Common) -> Settings:
+    """Reads the settings alone: who looks at results must not be kept from it by a mistake in a contract."""
+    connectors = {word: cls.Config for word, cls in sources().items()}
+    project = required(read_project(options.root, options.env, connectors, os.environ), *STORE_PARTS)
+    wrong = [e for e in project.problems if e.place is None or e.place.file == "penstock.yaml"]
+    if wrong:
+        raise PenstockErrors(wrong)
+    return project.settings
 
 
 def system_refused(error: OSError) -> SystemRefused:

@@ -22,7 +22,7 @@ from penstock.cli.common import (
     WrongUsage,
     choose,
     common,
-    load,
+    load_settings,
     print_table,
 )
 from penstock.errors import PenstockError
@@ -71,7 +71,7 @@ def query(
         found = "Parquet is not for terminals"
         raise WrongUsage(found, hint="send it to a file: penstock query ... --format parquet > answer.parquet")
     with (
-        Store.open(load(options).settings, create=False) as store,
+        Store.open(load_settings(options), create=False) as store,
         store.connect("penstock query", results=True, read_only=True) as connection,
     ):
         try:

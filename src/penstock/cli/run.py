@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
@@ -124,10 +125,10 @@ def keep_running(
     boards: Callable[[Store], Sequence[Board]] = lambda store: (),
 ) -> tuple[Outcome, Document]:
     """Runs until it is over: caught up, stopped, or `seconds` have passed."""
-    running = Run(folder, wanted)
-    for name in running.dropped:
-        say(options, f"dropped the table of {name}")
-    with signals(running.core.end), running:
+    asked = threading.Event()
+    with signals(asked.set), Run(folder, wanted, asked) as running:
+        for name in running.dropped:
+            say(options, f"dropped the table of {name}")
         for address in running.addresses:
             say(options, f"serving on {address}")
         _until_over(running, options, seconds, boards)

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from penstock.cli.common import EnvOption, JsonOption, ProjectOption, QuietOption, common, load, print_json, say
+from penstock.cli.common import (
+    EnvOption,
+    JsonOption,
+    ProjectOption,
+    QuietOption,
+    common,
+    load_settings,
+    print_json,
+    say,
+)
 from penstock.operate.requests import ask_to_end
 from penstock.store.connect import Store
 
@@ -12,7 +21,7 @@ def stop(
 ) -> None:
     """Ask the running penstock of this project to end cleanly, and wait until it has."""
     options = common(project, env, as_json, quiet)
-    with Store.open(load(options).settings, create=False) as store:
+    with Store.open(load_settings(options), create=False) as store:
         answer = ask_to_end(store)
     if options.json:
         print_json({"stopped": True, **answer})

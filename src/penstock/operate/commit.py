@@ -25,6 +25,7 @@ from penstock.log.model import ROW_STAMPS, BatchEntry, LogBatch, Position
 from penstock.observe import emit
 from penstock.observe.events import BatchKept, Step
 from penstock.operate.core import Core
+from penstock.operate.errors import SourceChanged
 from penstock.project.model import SourceFile, Stream
 from penstock.sources.base import RawBatch, Receipt
 from penstock.store.connect import Connection, errors_explained
@@ -99,16 +100,23 @@ class Committer:
             connection = self._connected()
             with connection.transaction():
                 check_token(connection, self.core.lease.token)
+                known = load_sources(connection)
                 for file in self._files.values():
+                    _refuse_changed(file, known.get(file.name))
                     ensure_source(connection, file.name, file.type, file.stream, file.renamed_from)
             self._rows = load_sources(connection)
             self._publish_ends(connection)
 
-    def close(self) -> None:
-        with self._lock:
+    def close(self, seconds: float = 10.0) -> None:
+        """Saves memory. A commit that hangs for `seconds` is left to the process's end: memory is caught up then."""
+        if not self._lock.acquire(timeout=seconds):
+            return
+        try:
             for keeper in self._streams.values():
                 keeper.intake.close()
             self._disconnect()
+        finally:
+            self._lock.release()
 
     def source(self, name: str) -> tuple[SourceRow, dict[str, Receipt]]:
         """Returns where a source stands, as committed."""
@@ -308,6 +316,15 @@ class Committer:
             idle_after=file.idle_after or stream.idle_after,
             first_success=self._first_success.get(file.name),
         )
+
+
+def _refuse_changed(file: SourceFile, known: SourceRow | None) -> None:
+    """Raises SourceChanged when the source has read something that its file no longer speaks of."""
+    if known is None or not known.read or (known.type, known.stream) == (file.type, file.stream):
+        return
+    found = f"source {file.name} read {known.read} rows of type {known.type} into stream {known.stream}; now it is "
+    found += f"of type {file.type} and stream {file.stream}"
+    raise SourceChanged(found, hint="give the changed source another name", place=file.place)
 
 
 def _later(a: datetime | None, b: datetime | None) -> datetime | None:

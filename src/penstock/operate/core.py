@@ -32,6 +32,7 @@ class LogEnds:
         self._ends: dict[str, ChainPoint] = {}
         self._rows: dict[str, int] = {}
         self._bulk: set[str] = set()
+        self._over = False
 
     def publish(self, stream: str, point: ChainPoint, rows: int = 0) -> None:
         """The stream has a new last batch, of `rows` rows."""
@@ -59,6 +60,14 @@ class LogEnds:
             target = self._rows.get(stream, 0) + rows
             while self._bulk and self._rows.get(stream, 0) < target and (left := until - time.monotonic()) > 0:
                 self._changed.wait(left)
+                if self._over:
+                    return
+
+    def over(self) -> None:
+        """The run ends: nobody waits for more any longer."""
+        with self._changed:
+            self._over = True
+            self._changed.notify_all()
 
     def of(self, stream: str) -> ChainPoint:
         with self._changed:
@@ -99,7 +108,7 @@ class Core:
         """Asks everything to end; `why` when it is not wanted."""
         self.fatal = self.fatal or why
         self.stop.set()
-        self.ends.wake()
+        self.ends.over()
 
 
 def explained(error: Exception, what: str) -> PenstockError:

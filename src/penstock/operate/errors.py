@@ -18,6 +18,14 @@ class ContractChanged(OperateError):
     title = "contract changed"
 
 
+class SourceChanged(OperateError):
+    """A source of this name has read rows into another stream, or by another type. Its cursor belongs to those: read on
+    from there the new stream would lack what came before, in silence. Give the changed source another name."""
+
+    code = "PEN912"
+    title = "source changed"
+
+
 class NotRunning(OperateError):
     """A verb needs a running penstock and none runs on this project. Start it with `penstock run`."""
 

@@ -84,7 +84,8 @@ def _netted(tables: Iterable[pa.Table], columns: list[str]) -> Iterator[pa.Table
 @contextmanager
 def _writer(form: str, out: Path | IO[bytes]) -> Iterator[Any]:
     """Yields a function that writes a table; the first one decides the columns."""
-    sink = pa.OSFile(str(out), "wb") if isinstance(out, Path) else pa.PythonFile(out, "w")
+    beside = out.with_name(f"{out.name}.part") if isinstance(out, Path) else None
+    sink = pa.OSFile(str(beside), "wb") if beside else pa.PythonFile(out, "w")
     opened: list[Any] = []
 
     def write(table: pa.Table) -> None:
@@ -98,10 +99,19 @@ def _writer(form: str, out: Path | IO[bytes]) -> Iterator[Any]:
 
     try:
         yield write
-    finally:
         if opened:
             opened[0].close()
-        sink.close()
+        if beside:
+            sink.close()
+            beside.rename(out)  # type: ignore[arg-type]
+        else:
+            sink.flush()
+    except BaseException:
+        # A file that is there is whole.
+        if beside:
+            sink.close()
+            beside.unlink(missing_ok=True)
+        raise
 
 
 def _json_lines(table: pa.Table) -> bytes:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from penstock.errors import PenstockError, PenstockErrors
+from penstock.plan.errors import UnknownStreamError
 from penstock.plan.model import Plan
 from penstock.plan.planner import plan
-from penstock.project.errors import Doubtful
+from penstock.project.errors import Doubtful, UnknownStream
 from penstock.project.model import Project
 from penstock.project.read import read_project
 from penstock.serve.check import check_endpoint
@@ -54,7 +55,14 @@ def check_folder(
             errors += several.errors
     for endpoint in project.endpoints.values():
         errors += check_endpoint(endpoint, plans)
+    errors = [e for e in errors if not _follows(e, project)]
     return CheckedFolder(project, plans, sorted(errors, key=_place), sorted(warnings, key=_place))
+
+
+def _follows(error: PenstockError, project: Project) -> bool:
+    """Whether an error only says that a stream is missing whose contract could not be read: that is told already."""
+    broken = any(e.place and e.place.file.startswith("contracts/") for e in project.problems)
+    return broken and isinstance(error, UnknownStream | UnknownStreamError)
 
 
 def _doubts(project: Project) -> Iterator[PenstockError]:

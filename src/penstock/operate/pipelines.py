@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 from penstock.engines.base import Changes
 from penstock.engines.duckdb import DuckDBState
@@ -138,7 +138,7 @@ class PipelineRunner(Worker):
                 to,
                 streams=[self.plan.stream],
                 columns=self._columns,
-                event_time=times or (None, None),
+                event_time=_range(times),
             )
 
     def _replace(self) -> None:
@@ -170,3 +170,12 @@ class PipelineRunner(Worker):
                 break
             self._kept.advance(self._read(self._kept.at, to), to)
             self._kept.confirm()
+
+
+def _range(times: tuple[datetime, datetime] | None) -> tuple[datetime | None, datetime | None]:
+    """The engine's range includes its end, the log's does not."""
+    if times is None:
+        return None, None
+    least, greatest = times
+    end_of_time = datetime.max.replace(tzinfo=UTC)
+    return least, greatest + timedelta(microseconds=1) if greatest < end_of_time else None

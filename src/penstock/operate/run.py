@@ -55,9 +55,9 @@ class Outcome:
 
 
 class Run:
-    """A running project; a context manager. Raises what opening the store and the lease raise."""
+    """A running project; a context manager. `asked`, once set, ends it. Raises what opening store and lease raise."""
 
-    def __init__(self, folder: CheckedFolder, options: RunOptions) -> None:
+    def __init__(self, folder: CheckedFolder, options: RunOptions, asked: threading.Event) -> None:
         self.folder = folder
         self.options = options
         self.dropped: list[str] = []
@@ -72,7 +72,7 @@ class Run:
             self.store.close()
             raise
         self._lease_pauses = Pauses()
-        self._stop_asked = threading.Event()
+        self._stop_asked = asked
         self._done = False
 
     def _prepare(self) -> None:

@@ -7,7 +7,8 @@ from abc import ABC, abstractmethod
 
 from penstock.errors import PenstockError
 from penstock.observe import Observation, emit
-from penstock.operate.core import Attempts, Core
+from penstock.observe.events import Notice
+from penstock.operate.core import Attempts, Core, explained
 from penstock.operate.retry import WHEN_ONCE
 from penstock.store.connect import Connection, errors_explained
 from penstock.store.errors import LeaseLost
@@ -70,8 +71,13 @@ class Worker(ABC):
             emit(self.failure(away, None))
 
     def _run(self) -> None:
-        self.error = self.attempts.run(lambda: self.record(self.work()))
-        self.core.ends.wake()
+        try:
+            self.error = self.attempts.run(lambda: self.record(self.work()))
+        except Exception as error:  # noqa: BLE001 (what fails while telling of a failure must not end in silence)
+            self.error = explained(error, self.name)
+            emit(Notice(f"ended: {self.error}", self.name))
+        finally:
+            self.core.ends.wake()
 
     def _failed(self, error: PenstockError, pause: float | None) -> None:
         emit(self.failure(error, pause))
