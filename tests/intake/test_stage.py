@@ -331,6 +331,22 @@ def test_keys_that_share_a_hash_are_told_apart_after_catching_up(folder: Path, s
     world.close()
 
 
+def test_a_key_gone_within_one_batch_hides_no_other_of_its_hash(folder: Path) -> None:
+    """The batch takes back a row of its own; memory before it knows another key of the same hash."""
+    world = World(UPSERT, folder, bits=0)
+    assert world.counts([{"id": "b", "amount": Decimal(1), "op": "upsert"}]) == (1, 0, 0)
+    passing = [{"id": "a", "amount": Decimal(1), "op": op} for op in ("upsert", "delete")]
+    assert world.counts(passing) == (2, 0, 0)
+    shutil.rmtree(folder, ignore_errors=True)
+    world.start()
+    assert world.counts([{"id": "b", "amount": Decimal(2), "op": "upsert"}]) == (1, 0, 0)
+    net: dict[tuple[str, Decimal], int] = {}
+    for row in world.log.rows():
+        net[row["id"], row["amount"]] = net.get((row["id"], row["amount"]), 0) + row["_weight"]
+    assert {key for key, weight in net.items() if weight} == {("b", Decimal(2))}
+    world.close()
+
+
 def test_memory_of_another_chain_is_rebuilt(folder: Path) -> None:
     world = World(APPEND, folder)
     world.add(rows("a", "b"))

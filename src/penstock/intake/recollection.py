@@ -163,7 +163,11 @@ class Recollection:
             differ |= ~pc.equal(*(p[name] for p in pairs)).to_numpy()
         shared = set(keys[order][1:][same_hash & differ].tolist())
         look = look_up(memory, KEY, keys)
-        doubtful = np.flatnonzero(look.found.there & ~np.isin(keys, keys[taken_back]))
+        # A batch that begins with taking a key back speaks of the key that memory has. A later -1 may be of a row of
+        # this batch, and says nothing of what was there before.
+        firsts = order[np.concatenate(([True], ~same_hash))]
+        settled = keys[firsts[taken_back[firsts]]]
+        doubtful = np.flatnonzero(look.found.there & ~np.isin(keys, settled))
         entries = [entry((int(look.found.content[i]), int(look.found.place[i]))) for i in doubtful]
         earlier = Earlier(self._rows_at, entries)
         now = table.select(names).take(pa.array(doubtful)).to_pylist()
