@@ -10,6 +10,7 @@ from pathlib import Path
 
 import penstock
 from penstock.errors import catalogue
+from penstock.observe.metrics import reference_page as metrics_page
 from penstock.project.jsonschema import schemas
 from penstock.project.reference import configuration_page, errors_page, source_page
 from penstock.sources.registry import sources
@@ -24,6 +25,7 @@ def pages() -> dict[str, str]:
     found = {
         "reference/configuration.md": configuration_page(connectors),
         "reference/errors.md": errors_page(c for c in catalogue() if c.__module__.startswith("penstock.")),
+        "reference/metrics.md": metrics_page(),
     }
     for word, cls in sources().items():
         about = sys.modules[cls.__module__].__doc__ or ""
