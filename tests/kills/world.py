@@ -53,7 +53,6 @@ FROM sales
 GROUP BY date, city
 """
 SALESMEN = """/*
-late: {late}
 indexes: [[salesman_id, date], [rank]]
 */
 SELECT CAST(sold_at AS DATE) AS date, salesman_id, arg_max(salesman_name, (sold_at, sale_id)) AS salesman_name,
@@ -106,7 +105,6 @@ class World:
     root: Path
     shop: str
     seed: int
-    late: str = "restate"
     now: datetime = datetime(2026, 3, 1, tzinfo=UTC)
     number: int = 0
     files: int = 0
@@ -125,7 +123,8 @@ class World:
         (self.root / "sources/shop.yaml").write_text(SHOP)
         (self.root / "sources/drops.yaml").write_text(DROPS)
         (self.root / "pipelines/top_sales_by_city.sql").write_text(CITY)
-        (self.root / "pipelines/top_salesmen.sql").write_text(SALESMEN.format(late=self.late))
+        (self.root / "pipelines/top_salesmen.sql").write_text(SALESMEN)
+        (self.root / "pipelines/on_time.sql").write_text(CITY.replace("late: restate", "late: set_aside"))
         (self.root / ".env").write_text(f"SHOP_DB={self.shop}\n")
         os.chmod(self.root / ".env", 0o600)
         with psycopg.connect(self.shop, autocommit=True) as con:
