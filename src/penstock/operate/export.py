@@ -6,6 +6,8 @@ equal contents as many stay as were added more often than taken back, the latest
 
 from __future__ import annotations
 
+import errno
+import os
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -84,6 +86,8 @@ def _netted(tables: Iterable[pa.Table], columns: list[str]) -> Iterator[pa.Table
 @contextmanager
 def _writer(form: str, out: Path | IO[bytes]) -> Iterator[Any]:
     """Yields a function that writes a table; the first one decides the columns."""
+    if isinstance(out, Path) and out.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(out))
     beside = out.with_name(f"{out.name}.part") if isinstance(out, Path) else None
     sink = pa.OSFile(str(beside), "wb") if beside else pa.PythonFile(out, "w")
     opened: list[Any] = []

@@ -50,6 +50,7 @@ class SourceRunner(Worker):
         if not self.attempts.pauses.attempts:
             # After a failure the error stays told until something went well.
             self.record("first_read" if row.first_round else "running")
+        resumed = row.round_open
         stream = self.core.project.streams[self.file.stream]
         checker = Checker(stream, self.file, self.core.store.secret)
         source = self._made()
@@ -60,6 +61,10 @@ class SourceRunner(Worker):
                 self.attempts.pauses.reset()
                 if self.core.stop.is_set():
                     break
+                if resumed and self.once:
+                    # A round that a crash cut off ends where it would have ended then; what came since is wanted too.
+                    resumed = False
+                    continue
                 if self.once or self._reads_once:
                     return "done"
                 self.record("waiting" if source.waiting() else "running")
