@@ -32,7 +32,7 @@ from penstock.store.results import apply, load_pipelines, set_pipeline_state
 
 STEP_ROWS = 4_000_000
 """Rows of the log one step takes at the most: while catching up, merging and applying less often is faster."""
-BULK_ROWS = 2_000_000
+BULK_ROWS = 1_000_000
 BULK_SECONDS = 3.0
 """While a history is read, a step waits for so many rows more, at most so long."""
 MEMORY = "256MB"
